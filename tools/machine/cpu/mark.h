@@ -1,0 +1,70 @@
+/////////////////////////////////////////////////////////////////////////
+// $Id$
+/////////////////////////////////////////////////////////////////////////
+//
+//  Copyright (C) 2026  The kvm-pmu authors
+//
+//  This library is free software; you can redistribute it and/or
+//  modify it under the terms of the GNU Lesser General Public
+//  License as published by the Free Software Foundation; either
+//  version 2 of the License, or (at your option) any later version.
+//
+//  This library is distributed in the hope that it will be useful,
+//  but WITHOUT ANY WARRANTY; without even the implied warranty of
+//  MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+//  Lesser General Public License for more details.
+//
+//  You should have received a copy of the GNU Lesser General Public
+//  License along with this library; if not, write to the Free Software
+//  Foundation, Inc., 51 Franklin St, Fifth Floor, Boston, MA B 02110-1301 USA
+/////////////////////////////////////////////////////////////////////////
+
+
+#ifndef BX_CPU_MARK_H
+#define BX_CPU_MARK_H
+
+#if BX_SUPPORT_PERFMON
+
+//
+// Marks: how the code on the machine talks to whoever looks at the machine,
+// from the host or from a guest, at any privilege and without a VM-exit.
+//
+// In 64-bit mode, XCHG BX,BX with RAX[63:16] = "KVMPMU" is a mark; RAX[15:0]
+// is the operation, RCX and RDX are its arguments. It stays an instruction that
+// retires like any other and has no other effect but that of the operation.
+//
+
+const Bit64u BX_MARK_MAGIC = BX_CONST64(0x4b564d504d55);
+const unsigned BX_MARK_VERSION = 1;
+
+enum {
+  BX_MARK_LABEL = 1,    // RCX: up to 8 characters, RDX: a number; a line of counts to the truth file
+  BX_MARK_READ  = 2,    // RCX: which count; RAX: the count
+  BX_MARK_SAY   = 3,    // RCX: stream, RDX: up to 8 characters; whole lines go to the verdict file
+  BX_MARK_OFF   = 4,    // RCX: exit status; the machine is switched off
+  BX_MARK_SAVE  = 5     // behind this instruction the machine saves its state
+};
+
+// counts of BX_MARK_READ
+enum {
+  BX_MARK_INSNS      = 0,       // 4: kernel and user of the host, of the guest
+  BX_MARK_BRANCHES   = 4,       // 4: likewise
+  BX_MARK_EXITS      = 8,
+  BX_MARK_ACCESSES   = 9,       // 6: RDMSR, WRMSR, RDPMC of the host, of the guest
+  BX_MARK_OVERFLOWS  = 15,
+  BX_MARK_PMIS       = 16,
+  BX_MARK_CYCLES     = 17,
+  BX_MARK_CPUS       = 18,
+  BX_MARK_GET_VERSION = 19,
+  BX_MARK_EXIT0      = 0x100,   // 0x800: VM-exits by basic reason or exit code
+  BX_MARK_EXIT_LAST  = 0x8ff
+};
+
+void bx_mark_init(void);
+void bx_mark_exit(void);
+bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax);
+void bx_mark_boundary(void);
+
+#endif // BX_SUPPORT_PERFMON
+
+#endif // BX_CPU_MARK_H

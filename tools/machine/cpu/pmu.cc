@@ -1,0 +1,1064 @@
+/////////////////////////////////////////////////////////////////////////
+// $Id$
+/////////////////////////////////////////////////////////////////////////
+//
+//  Copyright (C) 2026  The kvm-pmu authors
+//
+//  This library is free software; you can redistribute it and/or
+//  modify it under the terms of the GNU Lesser General Public
+//  License as published by the Free Software Foundation; either
+//  version 2 of the License, or (at your option) any later version.
+//
+//  This library is distributed in the hope that it will be useful,
+//  but WITHOUT ANY WARRANTY; without even the implied warranty of
+//  MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+//  Lesser General Public License for more details.
+//
+//  You should have received a copy of the GNU Lesser General Public
+//  License along with this library; if not, write to the Free Software
+//  Foundation, Inc., 51 Franklin St, Fifth Floor, Boston, MA B 02110-1301 USA
+/////////////////////////////////////////////////////////////////////////
+
+
+#define NEED_CPU_REG_SHORTCUTS 1
+#include "bochs.h"
+#include "cpu.h"
+#include "cpuid.h"
+#include "msr.h"
+#include "gui/siminterface.h"
+#include "param_names.h"
+
+#if BX_SUPPORT_PERFMON
+
+#include "apic.h"
+#include "mark.h"
+
+#define LOG_THIS
+
+// Counters are 48 bits wide on both vendors.
+const Bit64u BX_PMU_MASK = BX_CONST64(0x0000ffffffffffff);
+
+// MSR addresses: the blocks are owned beyond what is implemented, so that an
+// absent counter is #GP even where unknown MSRs are ignored.
+enum {
+  BX_PMU_MSR_PMC0             = 0x0c1,  // to 0x0cc
+  BX_PMU_MSR_EVTSEL0          = 0x186,  // to 0x195
+  BX_PMU_MSR_MISC_ENABLE      = 0x1a0,
+  BX_PMU_MSR_DEBUGCTL         = 0x1d9,
+  BX_PMU_MSR_FIXED0           = 0x309,  // to 0x318
+  BX_PMU_MSR_METRICS          = 0x329,
+  BX_PMU_MSR_CAPABILITIES     = 0x345,
+  BX_PMU_MSR_FIXED_CTRL       = 0x38d,
+  BX_PMU_MSR_GLOBAL_STATUS    = 0x38e,
+  BX_PMU_MSR_GLOBAL_CTRL      = 0x38f,
+  BX_PMU_MSR_STATUS_RESET     = 0x390,
+  BX_PMU_MSR_STATUS_SET       = 0x391,
+  BX_PMU_MSR_GLOBAL_INUSE     = 0x392,
+  BX_PMU_MSR_PEBS_ENABLE      = 0x3f1,
+  BX_PMU_MSR_FULL_PMC0        = 0x4c1,  // to 0x4d0
+
+  BX_PMU_AMD_STATUS           = 0xc0000300,
+  BX_PMU_AMD_CTL              = 0xc0000301,
+  BX_PMU_AMD_STATUS_CLR       = 0xc0000302,
+  BX_PMU_AMD_STATUS_SET       = 0xc0000303,
+  BX_PMU_K7_EVTSEL0           = 0xc0010000,
+  BX_PMU_K7_CTR0              = 0xc0010004,
+  BX_PMU_AMD_PERF_CTL0        = 0xc0010200      // even: control, odd: counter; to 0xc001020f
+};
+
+// IA32_PERFEVTSELx and, but for bit 21, PERF_CTLx
+const Bit64u BX_PMU_SEL_USR       = 1 << 16;
+const Bit64u BX_PMU_SEL_OS        = 1 << 17;
+const Bit64u BX_PMU_SEL_EDGE      = 1 << 18;
+const Bit64u BX_PMU_SEL_INT       = 1 << 20;
+const Bit64u BX_PMU_SEL_EN        = 1 << 22;
+const Bit64u BX_PMU_SEL_INV       = 1 << 23;
+
+const Bit64u BX_PMU_SEL_RESERVED_INTEL = BX_CONST64(0xffffffff00280000); // pin control, any thread
+const Bit64u BX_PMU_SEL_RESERVED_AMD   = BX_CONST64(0xfffffcf000280000);
+
+// IA32_PERF_GLOBAL_STATUS
+const Bit64u BX_PMU_STATUS_LBR_FRZ = BX_CONST64(1) << 58;
+const Bit64u BX_PMU_STATUS_CTR_FRZ = BX_CONST64(1) << 59;
+const Bit64u BX_PMU_STATUS_UNCORE  = BX_CONST64(1) << 61;
+const Bit64u BX_PMU_STATUS_DS      = BX_CONST64(1) << 62;
+const Bit64u BX_PMU_STATUS_COND    = BX_CONST64(1) << 63;
+
+const Bit64u BX_PMU_INUSE_PMI      = BX_CONST64(1) << 63;
+
+// IA32_DEBUGCTL: what is kept, and what may be written without effect
+const Bit64u BX_PMU_DEBUGCTL_FREEZE_LBRS    = 1 << 11;
+const Bit64u BX_PMU_DEBUGCTL_FREEZE_PERFMON = 1 << 12;
+const Bit64u BX_PMU_DEBUGCTL_VALID          = 0xdfc3;
+
+// IA32_MISC_ENABLE: fast strings; there are counters, but no branch trace store
+// and no PEBS, and these three say so whatever is written
+const Bit64u BX_PMU_MISC_FAST_STRINGS   = 1 << 0;
+const Bit64u BX_PMU_MISC_PERFMON        = 1 << 7;
+const Bit64u BX_PMU_MISC_NO_BTS_PEBS    = 3 << 11;
+const Bit64u BX_PMU_MISC_READ_ONLY      = BX_PMU_MISC_PERFMON | BX_PMU_MISC_NO_BTS_PEBS;
+
+// IA32_PERF_CAPABILITIES: full-width counter writes
+const Bit64u BX_PMU_CAP_FW_WRITE = 1 << 13;
+
+// a trace is entered as a whole (BX_MAX_TRACE_LENGTH), so look ahead that far
+const unsigned BX_PMU_LOOK_AHEAD = BX_MAX_TRACE_LENGTH;
+
+const Bit64u BX_PMU_NEVER_RESET = BX_MAX_BIT64U - 1;
+
+bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
+{
+  memset(ctr, 0, sizeof(ctr));
+  memset(evtsel, 0, sizeof(evtsel));
+  memset(source, 0, sizeof(source));
+  memset(&truth_counts, 0, sizeof(truth_counts));
+  memset(exits, 0, sizeof(exits));
+  exits_other = 0;
+  ips = 0;
+  fixed_ctrl = global_ctrl = global_status = debugctl = misc_enable = 0;
+  user = guest = false;
+  early_icount = BX_MAX_BIT64U;
+  check_icount = BX_PMU_NEVER_RESET;
+  unretired = last_retired = last_branches = last_icount = 0;
+  pmi_requested = predictor_on = llc_on = false;
+  flush_models();
+}
+
+// The CPU model decides the vendor and whether there can be a PMU at all; the
+// perfmon option what it looks like, the same for all models of a vendor.
+void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
+{
+  cpuid_function_t leaf;
+
+  cpu = _cpu;
+  put(prefix, prefix);
+
+  ips = SIM->get_param_num(BXPN_IPS)->get();
+  version = SIM->get_param_num(BXPN_PERFMON_VERSION)->get();
+  num_fixed = SIM->get_param_num(BXPN_PERFMON_FIXED)->get();
+
+  cpu->cpuid->get_cpuid_leaf(0, 0, &leaf);
+  amd = (leaf.ebx == 0x68747541);       // "Auth"
+  if (amd) {
+    cpu->cpuid->get_cpuid_leaf(0x80000001, 0, &leaf);
+    if (! (leaf.ecx & BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE)) version = 0;
+    if (version > 2) version = 2;
+    num_gp = BX_PMU_GP_AMD;
+    num_fixed = 0;
+  }
+  else {
+    if (leaf.eax < 0xa) version = 0;
+    num_gp = BX_PMU_GP_MAX;
+    if (version < 2) num_fixed = 0;
+  }
+
+  if (! version) num_gp = num_fixed = 0;
+
+  if (present())
+    BX_INFO(("%s version %d, %d general and %d fixed counters",
+       amd ? "AMD core counters" : "Intel architectural perfmon", version, num_gp, num_fixed));
+}
+
+void bx_pmu_c::reset(unsigned type)
+{
+  // INIT leaves the PMU as it is
+  if (type != BX_RESET_HARDWARE) return;
+
+  // not before the first reset, when the CPU has no icount yet
+  if (check_icount != BX_PMU_NEVER_RESET) settle();
+
+  for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
+    memset(&ctr[n], 0, sizeof(ctr[n]));
+  }
+  memset(evtsel, 0, sizeof(evtsel));
+  fixed_ctrl = global_status = debugctl = 0;
+  misc_enable = BX_PMU_MISC_FAST_STRINGS;
+  global_ctrl = has_global_ctrl() ? gp_mask() : 0;
+  user = guest = false;
+
+  // the CPU's icount starts again at zero: so does what is subtracted from it
+  early_icount = BX_MAX_BIT64U;
+  unretired = last_retired = last_icount = 0;
+  pmi_requested = false;
+  flush_models();
+
+  for (unsigned n=0; n < BX_PMU_COUNTERS; n++) decode(n);
+  arm();
+}
+
+void bx_pmu_c::register_state(bx_param_c *parent)
+{
+  bx_list_c *pmu = new bx_list_c(parent, "PMU");
+  char name[32];
+  unsigned n;
+
+  for (n=0; n < BX_PMU_COUNTERS; n++) {
+    sprintf(name, "counter%u", n);
+    bx_list_c *list = new bx_list_c(pmu, name);
+    new bx_shadow_num_c(list, "value", &ctr[n].value, BASE_HEX);
+    new bx_shadow_num_c(list, "last", &ctr[n].last);
+    new bx_shadow_num_c(list, "last_tick", &ctr[n].last_tick);
+    new bx_shadow_bool_c(list, "condition", &ctr[n].condition);
+  }
+  for (n=0; n < BX_PMU_GP_MAX; n++) {
+    sprintf(name, "evtsel%u", n);
+    new bx_shadow_num_c(pmu, name, &evtsel[n], BASE_HEX);
+  }
+  BXRS_HEX_PARAM_FIELD(pmu, fixed_ctrl, fixed_ctrl);
+  BXRS_HEX_PARAM_FIELD(pmu, global_ctrl, global_ctrl);
+  BXRS_HEX_PARAM_FIELD(pmu, global_status, global_status);
+  BXRS_HEX_PARAM_FIELD(pmu, debugctl, debugctl);
+  BXRS_HEX_PARAM_FIELD(pmu, misc_enable, misc_enable);
+  BXRS_PARAM_BOOL(pmu, user, user);
+  BXRS_PARAM_BOOL(pmu, guest, guest);
+  BXRS_HEX_PARAM_FIELD(pmu, unretired, unretired);
+  BXRS_HEX_PARAM_FIELD(pmu, last_retired, last_retired);
+  BXRS_HEX_PARAM_FIELD(pmu, last_branches, last_branches);
+  BXRS_HEX_PARAM_FIELD(pmu, last_icount, last_icount);
+  for (n=0; n < BX_PMU_SOURCES; n++) {
+    sprintf(name, "source%u", n);
+    new bx_shadow_num_c(pmu, name, &source[n]);
+  }
+
+  for (n=0; n < BX_TRUTH_CONTEXTS; n++) {
+    sprintf(name, "insns%u", n);
+    new bx_shadow_num_c(pmu, name, &truth_counts.insns[n]);
+    sprintf(name, "branches%u", n);
+    new bx_shadow_num_c(pmu, name, &truth_counts.branches[n]);
+  }
+  new bx_shadow_num_c(pmu, "ticks", &truth_counts.ticks);
+  new bx_shadow_num_c(pmu, "overflows", &truth_counts.overflows);
+  new bx_shadow_num_c(pmu, "pmis", &truth_counts.pmis);
+  for (n=0; n < 2 * BX_TRUTH_ACCESSES; n++) {
+    sprintf(name, "access%u", n);
+    new bx_shadow_num_c(pmu, name, &truth_counts.access[n / BX_TRUTH_ACCESSES][n % BX_TRUTH_ACCESSES]);
+  }
+  new bx_shadow_data_c(pmu, "exits", (Bit8u*) exits, sizeof(exits));
+  new bx_shadow_num_c(pmu, "exits_other", &exits_other);
+  new bx_shadow_data_c(pmu, "bimodal", bimodal, sizeof(bimodal));
+  new bx_shadow_data_c(pmu, "indirect", (Bit8u*) indirect, sizeof(indirect));
+  new bx_shadow_data_c(pmu, "ras", (Bit8u*) ras, sizeof(ras));
+  new bx_shadow_num_c(pmu, "ras_top", &ras_top);
+  new bx_shadow_data_c(pmu, "l1_tag", (Bit8u*) l1_tag, sizeof(l1_tag));
+  new bx_shadow_data_c(pmu, "llc_tag", (Bit8u*) llc_tag, sizeof(llc_tag));
+}
+
+void bx_pmu_c::after_restore_state(void)
+{
+  early_icount = BX_MAX_BIT64U;
+  for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
+    decode(n);
+    ctr[n].enabled = true;      // so that arm() lets it go on from where it was settled
+  }
+  arm();
+}
+
+////////////////////////////////////////////////////////////
+// Running totals
+////////////////////////////////////////////////////////////
+
+BX_CPP_INLINE Bit64u bx_pmu_c::retired(void) const
+{
+  return cpu->icount - unretired + (cpu->icount == early_icount);
+}
+
+BX_CPP_INLINE Bit64u bx_pmu_c::branches(void) const
+{
+  return source[BX_PMU_COND_TAKEN] + source[BX_PMU_COND_NOT_TAKEN] + source[BX_PMU_NEAR_JMP] +
+         source[BX_PMU_NEAR_CALL] + source[BX_PMU_NEAR_RET] + source[BX_PMU_FAR_BRANCH];
+}
+
+BX_CPP_INLINE Bit64u bx_pmu_c::counters_mask(void) const
+{
+  return gp_mask() | (((BX_CONST64(1) << num_fixed) - 1) << 32);
+}
+
+bool bx_pmu_c::valid_global_ctrl(Bit64u val) const
+{
+  return (val & ~counters_mask()) == 0;
+}
+
+Bit64u bx_pmu_c::total(unsigned event) const
+{
+  switch(event) {
+  case BX_PMU_EVENT_INSTRUCTIONS:   return retired();
+  case BX_PMU_EVENT_CYCLES:         return cpu->icount * BX_PMU_CYCLES_PER_TICK;
+  case BX_PMU_EVENT_REF_CYCLES:     return cpu->icount;
+  case BX_PMU_EVENT_SLOTS:          return cpu->icount * (BX_PMU_CYCLES_PER_TICK * BX_PMU_SLOTS_PER_CYCLE);
+  case BX_PMU_EVENT_BRANCHES:       return branches();
+  case BX_PMU_EVENT_BR_CONDITIONAL: return source[BX_PMU_COND_TAKEN] + source[BX_PMU_COND_NOT_TAKEN];
+  case BX_PMU_EVENT_BR_NOT_TAKEN:   return source[BX_PMU_COND_NOT_TAKEN];
+  case BX_PMU_EVENT_BR_TAKEN:       return branches() - source[BX_PMU_COND_NOT_TAKEN];
+  case BX_PMU_EVENT_BR_NEAR_TAKEN:  return branches() - source[BX_PMU_COND_NOT_TAKEN] - source[BX_PMU_FAR_BRANCH];
+  case BX_PMU_EVENT_BR_NEAR_CALL:   return source[BX_PMU_NEAR_CALL];
+  case BX_PMU_EVENT_BR_NEAR_RET:    return source[BX_PMU_NEAR_RET];
+  case BX_PMU_EVENT_BR_FAR:         return source[BX_PMU_FAR_BRANCH];
+  case BX_PMU_EVENT_BR_MISPREDICT:  return source[BX_PMU_MISPREDICT];
+  case BX_PMU_EVENT_LLC_REFERENCE:  return source[BX_PMU_LLC_REFERENCE];
+  case BX_PMU_EVENT_LLC_MISS:       return source[BX_PMU_LLC_MISS];
+  case BX_PMU_EVENT_INTERRUPTS:     return source[BX_PMU_INTERRUPT];
+  default:
+    return 0;
+  }
+}
+
+////////////////////////////////////////////////////////////
+// Settling
+////////////////////////////////////////////////////////////
+
+void bx_pmu_c::settle(void)
+{
+  Bit64u now_retired = retired(), now_branches = branches();
+  unsigned context = (user ? BX_TRUTH_USER : 0) | (guest ? BX_TRUTH_GUEST : 0);
+
+  truth_counts.insns[context] += now_retired - last_retired;
+  truth_counts.branches[context] += now_branches - last_branches;
+  truth_counts.ticks += cpu->icount - last_icount;
+  last_retired = now_retired;
+  last_branches = now_branches;
+  last_icount = cpu->icount;
+
+  for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
+    bx_pmu_counter_t *c = &ctr[n];
+    if (! c->enabled) continue;
+
+    Bit64u now = total(c->event);
+    if (c->cmask) {
+      // occurrences within a tick that has not ended wait for its end
+      Bit64u ticks = cpu->icount - c->last_tick;
+      if (! ticks) continue;
+      if (c->counting) count_ticks(c, now - c->last, ticks);
+      c->last_tick = cpu->icount;
+    }
+    else if (c->counting) {
+      c->value += now - c->last;
+    }
+    c->last = now;
+
+    if (c->value > BX_PMU_MASK) {
+      c->value &= BX_PMU_MASK;
+      truth_counts.overflows++;
+      if (has_global_ctrl())
+        global_status |= BX_CONST64(1) << status_bit(n);
+      if (c->interrupt) pmi_requested = true;
+    }
+  }
+
+  if (pmi_requested) deliver_pmi();
+}
+
+// A counter with a counter mask counts ticks: those in which the event occurred
+// at least (inverted: less than) so many times; with edge, those in which that
+// became true. While such a counter counts, every tick is settled by itself.
+void bx_pmu_c::count_ticks(bx_pmu_counter_t *c, Bit64u n, Bit64u ticks)
+{
+  for (; ticks > 0; ticks--) {
+    // all occurrences belong to the tick in flight, the last one
+    Bit64u in_tick = (ticks == 1) ? n : 0;
+    bool condition = (in_tick >= c->cmask) != c->invert;
+
+    if (condition && !(c->edge && c->condition)) c->value++;
+    c->condition = condition;
+  }
+}
+
+void bx_pmu_c::deliver_pmi(void)
+{
+  pmi_requested = false;
+
+  if (! amd && (debugctl & BX_PMU_DEBUGCTL_FREEZE_PERFMON)) {
+    if (version >= 4)
+      global_status |= BX_PMU_STATUS_CTR_FRZ;
+    else if (version >= 2)
+      global_ctrl = 0;
+    arm();
+  }
+
+  if (cpu->lapic->trigger_perfmon(! amd))
+    truth_counts.pmis++;
+}
+
+void bx_pmu_c::boundary(void)
+{
+  settle();
+  predict_overflow();
+  bx_mark_boundary();
+}
+
+////////////////////////////////////////////////////////////
+// What counts now, and when it could overflow
+////////////////////////////////////////////////////////////
+
+// settle() must have been called since anything was counted
+void bx_pmu_c::arm(void)
+{
+  bool llc_was_on = llc_on;
+
+  predictor_on = llc_on = false;
+
+  for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
+    bx_pmu_counter_t *c = &ctr[n];
+    bool enable;
+
+    if (n < BX_PMU_GP_MAX)
+      enable = (n < num_gp) && (evtsel[n] & BX_PMU_SEL_EN);
+    else
+      enable = (n - BX_PMU_GP_MAX < num_fixed) && (c->os || c->usr);
+
+    if (has_global_ctrl() && ! (global_ctrl & (BX_CONST64(1) << status_bit(n))))
+      enable = false;
+    if (global_status & BX_PMU_STATUS_CTR_FRZ)
+      enable = false;
+
+    if (enable && ! c->enabled) {
+      c->last = total(c->event);
+      c->last_tick = cpu->icount;
+      c->condition = false;
+    }
+    c->enabled = enable;
+
+    c->counting = enable && (user ? c->usr : c->os);
+    if (c->counting && c->host_guest) {
+      // with SVM off, a counter that is told to care does not count at all
+      if (! cpu->efer.get_SVME())
+        c->counting = false;
+      else if (! (c->host_guest & (guest ? 1 : 2)))
+        c->counting = false;
+    }
+
+    if (enable) {
+      if (c->event == BX_PMU_EVENT_BR_MISPREDICT) predictor_on = true;
+      if (c->event == BX_PMU_EVENT_LLC_REFERENCE || c->event == BX_PMU_EVENT_LLC_MISS) llc_on = true;
+    }
+  }
+
+  // direct pointers to memory come and go
+  if (llc_on != llc_was_on) cpu->TLB_flush();
+
+  predict_overflow();
+
+  // the instruction in flight may be the one that overflows: look before the next
+  if (cpu->icount >= check_icount)
+    cpu->async_event |= BX_ASYNC_EVENT_STOP_TRACE;
+}
+
+void bx_pmu_c::predict_overflow(void)
+{
+  Bit64u soonest = BX_MAX_BIT64U;
+  unsigned n;
+
+  for (n=0; n < BX_PMU_SOURCES; n++) limit[n] = BX_MAX_BIT64U;
+
+  for (n=0; n < BX_PMU_COUNTERS; n++) {
+    bx_pmu_counter_t *c = &ctr[n];
+    if (! c->counting || c->event == BX_PMU_EVENT_NONE) continue;
+
+    Bit64u left = BX_PMU_MASK + 1 - c->value;
+    unsigned per_tick = 1, src = BX_PMU_SOURCES;
+
+    switch(c->event) {
+    case BX_PMU_EVENT_CYCLES: per_tick = BX_PMU_CYCLES_PER_TICK; break;
+    case BX_PMU_EVENT_SLOTS:  per_tick = BX_PMU_CYCLES_PER_TICK * BX_PMU_SLOTS_PER_CYCLE; break;
+    // rare, or many in an instruction: their own hook looks at the limit
+    case BX_PMU_EVENT_BR_MISPREDICT: src = BX_PMU_MISPREDICT; break;
+    case BX_PMU_EVENT_LLC_REFERENCE: src = BX_PMU_LLC_REFERENCE; break;
+    case BX_PMU_EVENT_LLC_MISS:      src = BX_PMU_LLC_MISS; break;
+    default:
+      break;
+    }
+
+    if (c->cmask)
+      soonest = 0;
+    else if (src != BX_PMU_SOURCES) {
+      if (c->last + left < limit[src]) limit[src] = c->last + left;
+    }
+    else {
+      Bit64u ticks = (left + per_tick - 1) / per_tick;
+      Bit64u at = cpu->icount + ticks;
+      if (at < soonest) soonest = at;
+    }
+  }
+
+  check_icount = (soonest == BX_MAX_BIT64U) ? soonest :
+                 (soonest > BX_PMU_LOOK_AHEAD) ? soonest - BX_PMU_LOOK_AHEAD : 0;
+}
+
+// A slow source has grown: when it reaches the first overflow, end the trace
+// after this instruction and settle.
+void bx_pmu_c::stop_at_limit(unsigned src)
+{
+  if (++source[src] >= limit[src]) stop_at_boundary();
+}
+
+void bx_pmu_c::stop_at_boundary(void)
+{
+  check_icount = 0;
+  cpu->async_event |= BX_ASYNC_EVENT_STOP_TRACE;
+}
+
+void bx_pmu_c::set_user(bool val)
+{
+  if (val == user) return;
+  settle();
+  user = val;
+  if (present()) arm();
+}
+
+void bx_pmu_c::set_guest(bool val)
+{
+  if (val == guest) return;
+  settle();
+  guest = val;
+  if (present()) arm();
+}
+
+void bx_pmu_c::update(void)
+{
+  settle();
+  if (present()) arm();
+}
+
+void bx_pmu_c::set_global_ctrl(Bit64u val)
+{
+  settle();
+  global_ctrl = val;
+  arm();
+}
+
+void bx_pmu_c::set_debugctl(Bit64u val)
+{
+  debugctl = val & (BX_PMU_DEBUGCTL_FREEZE_LBRS | BX_PMU_DEBUGCTL_FREEZE_PERFMON);
+}
+
+void bx_pmu_c::retire_early(void)
+{
+  early_icount = cpu->icount;
+}
+
+void bx_pmu_c::abandon(void)
+{
+  if (cpu->icount != early_icount) unretired++;
+}
+
+void bx_pmu_c::repeat(Bit64u n)
+{
+  cpu->icount += n;
+  unretired += n;
+}
+
+Bit32u bx_pmu_c::repeat_max(Bit32u n) const
+{
+  if (check_icount <= cpu->icount) return 0;
+  Bit64u left = check_icount - cpu->icount;
+  return (left < n) ? (Bit32u) left : n;
+}
+
+void bx_pmu_c::vmexit(unsigned reason)
+{
+  if (reason < BX_PMU_EXIT_REASONS)
+    exits[reason]++;
+  else
+    exits_other++;
+}
+
+////////////////////////////////////////////////////////////
+// Models behind the events that no architecture defines. Small, fixed, private
+// to a CPU, empty at reset. They learn only while a counter that needs them is
+// enabled, so that they cost nothing otherwise.
+////////////////////////////////////////////////////////////
+
+void bx_pmu_c::flush_models(void)
+{
+  memset(bimodal, 1, sizeof(bimodal));  // weakly not taken
+  memset(indirect, 0, sizeof(indirect));
+  memset(ras, 0, sizeof(ras));
+  ras_top = 0;
+  memset(l1_tag, 0xff, sizeof(l1_tag));
+  memset(llc_tag, 0xff, sizeof(llc_tag));
+}
+
+// Indirect jumps and calls: the target of last time. Returns: a stack of 16.
+// 'what' is BX_PMU_SOURCES for a direct call, which is always predicted and only
+// grows the stack. Conditional branches: predict().
+void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
+{
+  Bit32u hash = (Bit32u) (rip ^ (rip >> 10));
+  bool miss = false;
+
+  switch(what) {
+  case BX_PMU_NEAR_RET:
+    // a return goes behind the call, by the length of a call at most
+    ras_top = (ras_top - 1) & 15;
+    miss = (target - ras[ras_top] - 1 >= 15);
+    break;
+  case BX_PMU_NEAR_JMP:
+  case BX_PMU_NEAR_CALL:
+    miss = (indirect[hash & 255] != target);
+    indirect[hash & 255] = target;
+    break;
+  default:
+    break;
+  }
+
+  if (what == BX_PMU_NEAR_CALL || what == BX_PMU_SOURCES) {
+    ras[ras_top] = rip;
+    ras_top = (ras_top + 1) & 15;
+  }
+
+  if (miss) stop_at_limit(BX_PMU_MISPREDICT);
+}
+
+// Data accesses by physical line: a direct-mapped first level of 512 lines,
+// behind it a last level of 2048 sets of four, replaced in order of fill. What
+// misses the first level is a reference, what misses both a miss.
+void bx_pmu_c::memory_access(bx_phy_address paddr, unsigned len)
+{
+  Bit64u line = paddr >> 6, last = (paddr + len - 1) >> 6;
+
+  for (; line <= last; line++) {
+    Bit64u *l1 = &l1_tag[line & 511];
+    if (*l1 == line) continue;
+    *l1 = line;
+    stop_at_limit(BX_PMU_LLC_REFERENCE);
+
+    Bit64u *set = llc_tag[line & 2047];
+    if (set[0] == line || set[1] == line || set[2] == line || set[3] == line) continue;
+    set[3] = set[2];
+    set[2] = set[1];
+    set[1] = set[0];
+    set[0] = line;
+    stop_at_limit(BX_PMU_LLC_MISS);
+  }
+}
+
+////////////////////////////////////////////////////////////
+// Selectors
+////////////////////////////////////////////////////////////
+
+Bit32u bx_pmu_c::decode_intel(Bit64u sel) const
+{
+  switch(sel & 0xffff) {
+  case 0x003c: return BX_PMU_EVENT_CYCLES;
+  case 0x013c: return BX_PMU_EVENT_REF_CYCLES;
+  case 0x00c0: return BX_PMU_EVENT_INSTRUCTIONS;
+  case 0x4f2e: return BX_PMU_EVENT_LLC_REFERENCE;
+  case 0x412e: return BX_PMU_EVENT_LLC_MISS;
+  case 0x00c4: return BX_PMU_EVENT_BRANCHES;
+  case 0x00c5: return BX_PMU_EVENT_BR_MISPREDICT;
+  case 0x01a4: return BX_PMU_EVENT_SLOTS;       // architectural from version 5
+  // of the model, not architectural
+  case 0x01c4: return BX_PMU_EVENT_BR_CONDITIONAL;
+  case 0x02c4: return BX_PMU_EVENT_BR_NEAR_CALL;
+  case 0x08c4: return BX_PMU_EVENT_BR_NEAR_RET;
+  case 0x10c4: return BX_PMU_EVENT_BR_NOT_TAKEN;
+  case 0x20c4: return BX_PMU_EVENT_BR_NEAR_TAKEN;
+  case 0x40c4: return BX_PMU_EVENT_BR_FAR;
+  case 0x01cb: return BX_PMU_EVENT_INTERRUPTS;
+  default:
+    return BX_PMU_EVENT_NONE;
+  }
+}
+
+Bit32u bx_pmu_c::decode_amd(Bit64u sel) const
+{
+  unsigned umask = (sel >> 8) & 0xff;
+
+  switch((sel & 0xff) | ((sel >> 24) & 0xf00)) {
+  case 0x02c: return BX_PMU_EVENT_INTERRUPTS;
+  case 0x060: return BX_PMU_EVENT_LLC_REFERENCE;
+  case 0x064: return (umask & 0x09) ? BX_PMU_EVENT_LLC_MISS : BX_PMU_EVENT_NONE;
+  case 0x076: return BX_PMU_EVENT_CYCLES;
+  case 0x0c0: return BX_PMU_EVENT_INSTRUCTIONS;
+  case 0x0c2: return BX_PMU_EVENT_BRANCHES;
+  case 0x0c3: return BX_PMU_EVENT_BR_MISPREDICT;
+  case 0x0c4: return BX_PMU_EVENT_BR_TAKEN;
+  case 0x0c6: return BX_PMU_EVENT_BR_FAR;
+  case 0x0c8: return BX_PMU_EVENT_BR_NEAR_RET;
+  case 0x0d1: return BX_PMU_EVENT_BR_CONDITIONAL;
+  case 0x120: return (umask & 0x01) ? BX_PMU_EVENT_REF_CYCLES : BX_PMU_EVENT_NONE;
+  default:
+    return BX_PMU_EVENT_NONE;
+  }
+}
+
+// derive what counting needs from the selector of counter n
+void bx_pmu_c::decode(unsigned n)
+{
+  static const Bit32u fixed_event[BX_PMU_FIXED_MAX] = {
+    BX_PMU_EVENT_INSTRUCTIONS, BX_PMU_EVENT_CYCLES, BX_PMU_EVENT_REF_CYCLES, BX_PMU_EVENT_SLOTS
+  };
+  bx_pmu_counter_t *c = &ctr[n];
+  Bit32u event;
+
+  if (n < BX_PMU_GP_MAX) {
+    Bit64u sel = evtsel[n];
+    event = amd ? decode_amd(sel) : decode_intel(sel);
+    c->os = (sel & BX_PMU_SEL_OS) != 0;
+    c->usr = (sel & BX_PMU_SEL_USR) != 0;
+    c->interrupt = (sel & BX_PMU_SEL_INT) != 0;
+    c->edge = (sel & BX_PMU_SEL_EDGE) != 0;
+    c->cmask = (sel >> 24) & 0xff;
+    // inversion is that of the comparison; an edge needs one
+    c->invert = c->cmask && (sel & BX_PMU_SEL_INV);
+    if (c->edge && ! c->cmask) c->cmask = 1;
+    c->host_guest = amd ? (sel >> 40) & 3 : 0;
+    if (c->host_guest == 3) c->host_guest = 0;
+  }
+  else {
+    unsigned ctrl = (fixed_ctrl >> (4 * (n - BX_PMU_GP_MAX))) & 0xf;
+    event = fixed_event[n - BX_PMU_GP_MAX];
+    c->os = (ctrl & 1) != 0;
+    c->usr = (ctrl & 2) != 0;
+    c->interrupt = (ctrl & 8) != 0;
+    c->edge = c->invert = false;
+    c->cmask = c->host_guest = 0;
+  }
+
+  // a selector written anew starts its event anew
+  c->event = event;
+  c->enabled = false;
+}
+
+////////////////////////////////////////////////////////////
+// Registers
+////////////////////////////////////////////////////////////
+
+bool bx_pmu_c::owns_msr(Bit32u index) const
+{
+  if (amd) {
+    return (index >= BX_PMU_AMD_STATUS && index <= BX_PMU_AMD_STATUS_SET) ||
+           (index >= BX_PMU_K7_EVTSEL0 && index < BX_PMU_K7_CTR0 + 4) ||
+           (index >= BX_PMU_AMD_PERF_CTL0 && index < BX_PMU_AMD_PERF_CTL0 + 16);
+  }
+
+  switch(index) {
+  case BX_PMU_MSR_MISC_ENABLE:
+  case BX_PMU_MSR_DEBUGCTL:
+  case BX_PMU_MSR_METRICS:
+  case BX_PMU_MSR_CAPABILITIES:
+  case BX_PMU_MSR_FIXED_CTRL:
+  case BX_PMU_MSR_GLOBAL_STATUS:
+  case BX_PMU_MSR_GLOBAL_CTRL:
+  case BX_PMU_MSR_STATUS_RESET:
+  case BX_PMU_MSR_STATUS_SET:
+  case BX_PMU_MSR_GLOBAL_INUSE:
+  case BX_PMU_MSR_PEBS_ENABLE:
+    return true;
+  default:
+    return (index >= BX_PMU_MSR_PMC0 && index < BX_PMU_MSR_PMC0 + 12) ||
+           (index >= BX_PMU_MSR_EVTSEL0 && index < BX_PMU_MSR_EVTSEL0 + 16) ||
+           (index >= BX_PMU_MSR_FIXED0 && index < BX_PMU_MSR_FIXED0 + 16) ||
+           (index >= BX_PMU_MSR_FULL_PMC0 && index < BX_PMU_MSR_FULL_PMC0 + 16);
+  }
+}
+
+// false: #GP
+bool bx_pmu_c::rdmsr(Bit32u index, Bit64u *val)
+{
+  settle();
+  return amd ? rdmsr_amd(index, val) : rdmsr_intel(index, val);
+}
+
+// false: #GP
+bool bx_pmu_c::wrmsr(Bit32u index, Bit64u val)
+{
+  settle();
+  if (! (amd ? wrmsr_amd(index, val) : wrmsr_intel(index, val))) {
+    BX_DEBUG(("WRMSR: 0x" FMT_LL "x to MSR %x refused", val, index));
+    return false;
+  }
+  arm();
+  return true;
+}
+
+bool bx_pmu_c::rdmsr_intel(Bit32u index, Bit64u *val)
+{
+  unsigned n;
+
+  if (index - BX_PMU_MSR_PMC0 < num_gp) {
+    *val = ctr[index - BX_PMU_MSR_PMC0].value;
+    return true;
+  }
+  if (index - BX_PMU_MSR_FULL_PMC0 < num_gp) {
+    *val = ctr[index - BX_PMU_MSR_FULL_PMC0].value;
+    return version >= 2;
+  }
+  if (index - BX_PMU_MSR_EVTSEL0 < num_gp) {
+    *val = evtsel[index - BX_PMU_MSR_EVTSEL0];
+    return true;
+  }
+  if (index - BX_PMU_MSR_FIXED0 < num_fixed) {
+    *val = ctr[BX_PMU_GP_MAX + index - BX_PMU_MSR_FIXED0].value;
+    return true;
+  }
+
+  switch(index) {
+  case BX_PMU_MSR_MISC_ENABLE:
+    *val = misc_enable | BX_PMU_MISC_NO_BTS_PEBS | (present() ? BX_PMU_MISC_PERFMON : 0);
+    return true;
+  case BX_PMU_MSR_DEBUGCTL:
+    *val = debugctl;
+    return true;
+  case BX_PMU_MSR_CAPABILITIES:
+    *val = BX_PMU_CAP_FW_WRITE;
+    return version >= 2;
+  case BX_PMU_MSR_FIXED_CTRL:
+    *val = fixed_ctrl;
+    return version >= 2;
+  case BX_PMU_MSR_GLOBAL_STATUS:
+    *val = global_status;
+    return version >= 2;
+  case BX_PMU_MSR_GLOBAL_CTRL:
+    *val = global_ctrl;
+    return version >= 2;
+  case BX_PMU_MSR_STATUS_RESET:
+    *val = 0;
+    return version >= 2;
+  case BX_PMU_MSR_STATUS_SET:
+    *val = 0;
+    return version >= 4;
+  case BX_PMU_MSR_GLOBAL_INUSE:
+    *val = 0;
+    for (n=0; n < num_gp; n++) {
+      if (evtsel[n] & 0xff) *val |= BX_CONST64(1) << n;
+      if (evtsel[n] & BX_PMU_SEL_INT) *val |= BX_PMU_INUSE_PMI;
+    }
+    for (n=0; n < num_fixed; n++) {
+      unsigned ctrl = (fixed_ctrl >> (4 * n)) & 0xf;
+      if (ctrl & 3) *val |= BX_CONST64(1) << (32 + n);
+      if (ctrl & 8) *val |= BX_PMU_INUSE_PMI;
+    }
+    return version >= 4;
+  default:
+    return false;
+  }
+}
+
+bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
+{
+  unsigned n;
+
+  if (index - BX_PMU_MSR_PMC0 < num_gp) {
+    ctr[index - BX_PMU_MSR_PMC0].value = (Bit64u) (Bit64s) (Bit32s) GET32L(val) & BX_PMU_MASK;
+    return true;
+  }
+  if (index - BX_PMU_MSR_FULL_PMC0 < num_gp) {
+    if (version < 2 || val > BX_PMU_MASK) return false;
+    ctr[index - BX_PMU_MSR_FULL_PMC0].value = val;
+    return true;
+  }
+  if (index - BX_PMU_MSR_EVTSEL0 < num_gp) {
+    if (val & BX_PMU_SEL_RESERVED_INTEL) return false;
+    n = index - BX_PMU_MSR_EVTSEL0;
+    evtsel[n] = val;
+    decode(n);
+    return true;
+  }
+  if (index - BX_PMU_MSR_FIXED0 < num_fixed) {
+    if (val > BX_PMU_MASK) return false;
+    ctr[BX_PMU_GP_MAX + index - BX_PMU_MSR_FIXED0].value = val;
+    return true;
+  }
+
+  // the bits of the status registers that software may clear or set
+  Bit64u status_bits = counters_mask() | BX_PMU_STATUS_DS;
+  if (version >= 4) status_bits |= BX_PMU_STATUS_LBR_FRZ | BX_PMU_STATUS_CTR_FRZ;
+
+  switch(index) {
+  case BX_PMU_MSR_MISC_ENABLE:
+    misc_enable = val & ~BX_PMU_MISC_READ_ONLY;
+    return true;
+  case BX_PMU_MSR_DEBUGCTL:
+    if (val & ~BX_PMU_DEBUGCTL_VALID) return false;
+    set_debugctl(val);
+    return true;
+  case BX_PMU_MSR_FIXED_CTRL:
+    {
+      Bit64u valid = 0;
+      for (n=0; n < num_fixed; n++) valid |= BX_CONST64(0xb) << (4 * n);
+      if (version < 2 || (val & ~valid)) return false;
+
+      Bit64u changed = val ^ fixed_ctrl;
+      fixed_ctrl = val;
+      for (n=0; n < num_fixed; n++) {
+        if ((changed >> (4 * n)) & 0xf) decode(BX_PMU_GP_MAX + n);
+      }
+      return true;
+    }
+  case BX_PMU_MSR_GLOBAL_CTRL:
+    if (version < 2 || ! valid_global_ctrl(val)) return false;
+    global_ctrl = val;
+    return true;
+  case BX_PMU_MSR_STATUS_RESET:
+    if (version < 2 || (val & ~(status_bits | BX_PMU_STATUS_UNCORE | BX_PMU_STATUS_COND))) return false;
+    global_status &= ~val;
+    return true;
+  case BX_PMU_MSR_STATUS_SET:
+    if (version < 4 || (val & ~status_bits)) return false;
+    global_status |= val;
+    return true;
+  // read only: BX_PMU_MSR_CAPABILITIES, BX_PMU_MSR_GLOBAL_STATUS, BX_PMU_MSR_GLOBAL_INUSE
+  // absent: BX_PMU_MSR_METRICS, BX_PMU_MSR_PEBS_ENABLE
+  default:
+    return false;
+  }
+}
+
+bool bx_pmu_c::rdmsr_amd(Bit32u index, Bit64u *val)
+{
+  if (index - BX_PMU_AMD_PERF_CTL0 < 2 * num_gp) {
+    unsigned n = (index - BX_PMU_AMD_PERF_CTL0) / 2;
+    *val = (index & 1) ? ctr[n].value : evtsel[n];
+    return true;
+  }
+  if (index - BX_PMU_K7_EVTSEL0 < BX_PMU_GP_AMD_OLD)
+    return rdmsr_amd(BX_PMU_AMD_PERF_CTL0 + 2 * (index - BX_PMU_K7_EVTSEL0), val);
+  if (index - BX_PMU_K7_CTR0 < BX_PMU_GP_AMD_OLD)
+    return rdmsr_amd(BX_PMU_AMD_PERF_CTL0 + 2 * (index - BX_PMU_K7_CTR0) + 1, val);
+
+  if (! has_global_ctrl()) return false;
+
+  switch(index) {
+  case BX_PMU_AMD_STATUS:
+    *val = global_status;
+    return true;
+  case BX_PMU_AMD_CTL:
+    *val = global_ctrl;
+    return true;
+  case BX_PMU_AMD_STATUS_CLR:
+  case BX_PMU_AMD_STATUS_SET:
+    *val = 0;
+    return true;
+  default:
+    return false;
+  }
+}
+
+bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
+{
+  if (index - BX_PMU_AMD_PERF_CTL0 < 2 * num_gp) {
+    unsigned n = (index - BX_PMU_AMD_PERF_CTL0) / 2;
+    if (index & 1) {
+      ctr[n].value = val & BX_PMU_MASK;
+      return true;
+    }
+    if (val & BX_PMU_SEL_RESERVED_AMD) return false;
+    evtsel[n] = val;
+    decode(n);
+    return true;
+  }
+  if (index - BX_PMU_K7_EVTSEL0 < BX_PMU_GP_AMD_OLD)
+    return wrmsr_amd(BX_PMU_AMD_PERF_CTL0 + 2 * (index - BX_PMU_K7_EVTSEL0), val);
+  if (index - BX_PMU_K7_CTR0 < BX_PMU_GP_AMD_OLD)
+    return wrmsr_amd(BX_PMU_AMD_PERF_CTL0 + 2 * (index - BX_PMU_K7_CTR0) + 1, val);
+
+  if (! has_global_ctrl()) return false;
+
+  // Without LbrAndPmcFreeze nothing here sets the freeze bits, but they are
+  // defined: software clears all there can be.
+  Bit64u status_bits = gp_mask() | BX_PMU_STATUS_LBR_FRZ | BX_PMU_STATUS_CTR_FRZ;
+
+  switch(index) {
+  case BX_PMU_AMD_CTL:
+    if (! valid_global_ctrl(val)) return false;
+    global_ctrl = val;
+    return true;
+  case BX_PMU_AMD_STATUS_CLR:
+    if (val & ~status_bits) return false;
+    global_status &= ~val;
+    return true;
+  case BX_PMU_AMD_STATUS_SET:
+    if (val & ~status_bits) return false;
+    global_status |= val;
+    return true;
+  case BX_PMU_AMD_STATUS:
+    return true;                // read only: ignored
+  default:
+    return false;
+  }
+}
+
+// false: #GP
+bool bx_pmu_c::rdpmc(Bit32u index, Bit64u *val)
+{
+  const Bit32u FIXED = BX_CONST64(1) << 30;
+
+  settle();
+  if (index < num_gp) {
+    *val = ctr[index].value;
+    return true;
+  }
+  if ((index & FIXED) && (index & ~FIXED) < num_fixed) {
+    *val = ctr[BX_PMU_GP_MAX + (index & ~FIXED)].value;
+    return true;
+  }
+  return false;
+}
+
+////////////////////////////////////////////////////////////
+// CPUID
+////////////////////////////////////////////////////////////
+
+// Whatever the model says of its PMU, say what this one is.
+void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const
+{
+  switch(function) {
+  case 0x00000001:
+    leaf->ecx &= ~BX_CPUID_STD1_ECX_PDCM;
+    if (! amd && version >= 2) leaf->ecx |= BX_CPUID_STD1_ECX_PDCM;
+    break;
+
+  case 0x0000000A:
+    if (amd) break;
+    leaf->eax = leaf->ebx = leaf->ecx = leaf->edx = 0;
+    if (! present()) break;
+    // length of the event vector: topdown slots came with version 5
+    leaf->eax = version | (num_gp << 8) | (48 << 16) | ((version >= 5 ? 8 : 7) << 24);
+    if (version >= 5) leaf->ecx = (1 << num_fixed) - 1;
+    if (version >= 2) leaf->edx = num_fixed | (48 << 5);
+    if (version >= 4) leaf->edx |= 1 << 15;     // no AnyThread
+    break;
+
+  // The TSC, the local APIC's timer and reference cycles are one clock, and run
+  // at "ips" whatever clock the modelled part had. Software that is told another
+  // frequency sleeps too long and programs its timers too short.
+  case 0x00000015:
+    if (amd || ! leaf->eax) break;
+    leaf->eax = leaf->ebx = 1;
+    leaf->ecx = ips;
+    break;
+
+  case 0x00000016:
+    if (amd || ! leaf->eax) break;
+    leaf->eax = leaf->ecx = ips / 1000000;
+    leaf->ebx = leaf->eax * BX_PMU_CYCLES_PER_TICK;
+    break;
+
+  case 0x80000000:
+    if (amd && version >= 2 && leaf->eax < 0x80000022) leaf->eax = 0x80000022;
+    break;
+
+  case 0x80000001:
+    if (! amd) break;
+    leaf->ecx &= ~(BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE | BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB |
+                   BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I);
+    if (present()) leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE;
+    break;
+
+  case 0x80000020:
+  case 0x80000021:
+  case 0x80000022:
+    if (! amd || version < 2) break;
+    leaf->eax = leaf->ebx = leaf->ecx = leaf->edx = 0;
+    if (function == 0x80000022) {
+      leaf->eax = 1;                            // PerfMonV2
+      leaf->ebx = num_gp;
+    }
+    break;
+
+  default:
+    break;
+  }
+}
+
+#endif // BX_SUPPORT_PERFMON
