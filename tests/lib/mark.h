@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How code on the machine talks to it: the mark instruction.
+ *
+ * It works at any privilege, in the host and in a guest, and never exits: a test in a guest reports and reads the truth
+ * without the hypervisor's help.  On anything but our machine it is an exchange of a register with itself.
+ *
+ * Freestanding: this header needs the compiler's own headers only, and is used by images without an OS as well.
+ */
+#ifndef MARK_H
+#define MARK_H
+
+#include <stdint.h>
+
+#define MARK_MAGIC	0x4b564d504d550000ULL	/* "KVMPMU" in RAX[63:16], the operation in RAX[15:0] */
+#define MARK_VERSION	1
+
+enum mark_op {
+	MARK_OP_LABEL	= 1,
+	MARK_OP_READ	= 2,
+	MARK_OP_SAY	= 3,
+	MARK_OP_OFF	= 4,
+	MARK_OP_SAVE	= 5,	/* the machine's state, where its configuration names a directory for it */
+};
+
+/* What mark_read() takes; all counts are machine-wide and since power-on. */
+enum mark_index {
+	TRUTH_INSNS_HOST_KERNEL		= 0,
+	TRUTH_INSNS_HOST_USER		= 1,
+	TRUTH_INSNS_GUEST_KERNEL	= 2,
+	TRUTH_INSNS_GUEST_USER		= 3,
+	TRUTH_BRANCHES_HOST_KERNEL	= 4,
+	TRUTH_BRANCHES_HOST_USER	= 5,
+	TRUTH_BRANCHES_GUEST_KERNEL	= 6,
+	TRUTH_BRANCHES_GUEST_USER	= 7,
+	TRUTH_EXITS			= 8,
+	TRUTH_HOST_RDMSR		= 9,
+	TRUTH_HOST_WRMSR		= 10,
+	TRUTH_HOST_RDPMC		= 11,
+	TRUTH_GUEST_RDMSR		= 12,
+	TRUTH_GUEST_WRMSR		= 13,
+	TRUTH_GUEST_RDPMC		= 14,
+	TRUTH_OVERFLOWS			= 15,
+	TRUTH_PMIS			= 16,
+	TRUTH_CYCLES			= 17,
+	TRUTH_CPUS			= 18,
+	TRUTH_MARK_VERSION		= 19,
+	TRUTH_EXITS_BY_REASON		= 0x100,	/* + VMX basic exit reason or SVM exit code */
+};
+
+/* xchg %bx,%bx, spelt in bytes so that no assembler may choose another encoding. */
+#define MARK_INSN	".byte 0x66, 0x87, 0xdb"
+
+static inline uint64_t mark_op(enum mark_op op, uint64_t rcx, uint64_t rdx)
+{
+	uint64_t rax = MARK_MAGIC | op;
+
+	asm volatile(MARK_INSN : "+a" (rax) : "c" (rcx), "d" (rdx) : "memory");
+	return rax;
+}
+
+/* Up to eight characters of a string, as the instruction wants them. */
+static inline uint64_t mark_pack(const char *s, unsigned int max)
+{
+	uint64_t v = 0;
+	unsigned int i;
+
+	for (i = 0; i < max && i < 8 && s[i]; i++)
+		v |= (uint64_t)(unsigned char)s[i] << (8 * i);
+	return v;
+}
+
+/* One line in the truth file. */
+static inline void mark_label(const char *label, uint64_t arg)
+{
+	mark_op(MARK_OP_LABEL, mark_pack(label, 8), arg);
+}
+
+/* A truth count, before this instruction itself. */
+static inline uint64_t mark_read(uint64_t index)
+{
+	return mark_op(MARK_OP_READ, index, 0);
+}
+
+/* Without our machine RAX comes back as it went. */
+static inline int mark_present(void)
+{
+	return mark_read(TRUTH_MARK_VERSION) == MARK_VERSION;
+}
+
+/*
+ * Text for the verdict channel; the machine writes a line when it is complete.  A stream keeps lines of different
+ * senders apart: any number that no other sender uses, or 0 to have one made from the time stamp counter.
+ */
+static inline void say_on(uint64_t stream, const char *s)
+{
+	while (*s) {
+		unsigned int n = 0;
+
+		while (n < 8 && s[n])
+			n++;
+		mark_op(MARK_OP_SAY, stream, mark_pack(s, n));
+		s += n;
+	}
+}
+
+static inline uint64_t say_stream(void)
+{
+	static uint64_t stream;
+
+	if (!stream) {
+		uint32_t lo, hi;
+
+		asm volatile("rdtsc" : "=a" (lo), "=d" (hi));
+		stream = ((uint64_t)hi << 32 | lo) | 1;
+	}
+	return stream;
+}
+
+static inline void say(const char *s)
+{
+	say_on(say_stream(), s);
+}
+
+/* A number in decimal, for code without printf(). */
+static inline void say_number(uint64_t n)
+{
+	char buf[24];
+	unsigned int i = sizeof(buf);
+
+	buf[--i] = '\0';
+	do {
+		buf[--i] = '0' + n % 10;
+		n /= 10;
+	} while (n);
+	say(buf + i);
+}
+
+/* The end of the machine; its launcher exits with this status, which must be below 120. */
+static inline void __attribute__((noreturn)) machine_off(unsigned int status)
+{
+	for (;;)
+		mark_op(MARK_OP_OFF, status, 0);
+}
+
+#endif /* MARK_H */
