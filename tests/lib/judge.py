@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What became of tests, from what the verdict channel said.
+
+The verdict channel carries one line at a time, each whole or not there at all:
+
+    boot host | boot guest      an init is up
+    begin NAME                  a test starts
+    # TEXT                      its diagnostics
+    ok N - WHAT [# SKIP WHY]    its results
+    not ok N - WHAT
+    1..N                        its plan, first or last: how many results there are if it ran to its end
+    end NAME STATUS             it ended, with this exit status
+    guest start, done guest, guest end STATUS, done
+
+A test passes if it began and ended once, ended with status 0, gave its plan, as many results, numbered from one, and none
+of them is "not ok".  All else fails, and only silence is an ERROR: it says nothing about what was to be tested.  The
+console is never asked for a verdict; it may only put a name to a silence.
+"""
+
+import re
+
+PASS, FAIL, SKIP = "ok", "not ok", "skip"
+RESULT = re.compile(r"(not ok|ok) (\d+)(?: - | )?(.*)")
+PLAN = re.compile(r"1\.\.(\d+)(?:\s*# SKIP\b\s*(.*))?")
+
+
+class Verdict:
+    """Of one test: how, an optional directive ("TIMEOUT", "ERROR no verdict", "SKIP why"), and the lines it said."""
+
+    def __init__(self, name, how, directive="", lines=()):
+        self.name, self.how, self.directive, self.lines = name, how, directive, list(lines)
+
+
+def judge_lines(name, lines, status):
+    """The verdict on a test that ended with status, having said lines."""
+    results, plan, skip = [], None, None
+    problems = []
+    for line in lines:
+        result, planned = RESULT.fullmatch(line), PLAN.fullmatch(line)
+        if result:
+            results.append((result.group(1), int(result.group(2)), result.group(3)))
+        elif planned:
+            if plan is not None:
+                problems.append("two plans")
+            plan, skip = int(planned.group(1)), planned.group(2)
+        elif not line.startswith("#"):
+            problems.append("not understood: %s" % printable(line))
+    failed = sum(1 for how, _, _ in results if how == FAIL)
+    if plan is None and not results:
+        problems.insert(0, "no verdict")
+    elif plan is None:
+        problems.append("no plan: it did not run to its end")
+    elif plan != len(results):
+        problems.append("%d results of %d" % (len(results), plan))
+    if [number for _, number, _ in results] != list(range(1, len(results) + 1)):
+        problems.append("results are not numbered from one")
+    if status and not failed:
+        problems.append("exit status %d" % status)
+    if problems:
+        return Verdict(name, FAIL, "ERROR " + problems[0], lines)
+    if failed:
+        return Verdict(name, FAIL, "", lines)
+    if plan == 0:
+        return Verdict(name, SKIP, "SKIP %s" % (skip or "nothing to test"), lines)
+    if all("# SKIP" in what for _, _, what in results):
+        return Verdict(name, SKIP, "SKIP %s" % results[0][2].partition("# SKIP")[2].strip(), lines)
+    return Verdict(name, PASS, "", lines)
+
+
+def printable(line):
+    """Safe to show, however wild."""
+    shown = "".join(c if c.isprintable() and ord(c) < 127 else "?" for c in line)
+    return shown if len(shown) <= 120 else shown[:117] + "..."
+
+
+class Channel:
+    """The verdict channel of one boot, fed with bytes as they come."""
+
+    def __init__(self, names):
+        self.names = list(names)
+        self.rest = b""
+        self.verdicts = {}          # of tests that ended, by name
+        self.current = None         # the test that runs
+        self.lines = []             # what it has said
+        self.progress = 0           # grows with each step; who waits looks whether it has grown
+        self.events = []            # boot host, boot guest, guest start, guest end N, done, in order
+        self.stray = []             # lines that belong to nobody
+        self.ended_under = None     # the test that took the guest with it
+
+    def feed(self, data):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            self.line(line.decode("utf-8", "replace").rstrip("\r"))
+
+    def line(self, line):
+        word, _, rest = line.partition(" ")
+        if word == "begin":
+            self.begin(rest)
+        elif word == "end":
+            self.end(rest)
+        elif re.fullmatch(r"boot (host|guest)|guest start|guest end -?\d*|done guest|done", line):
+            self.event(line)
+        elif self.current is not None:
+            self.lines.append(line)
+        elif line.startswith("#"):
+            self.stray.append(line)
+        else:
+            self.stray.append("# not understood: %s" % printable(line))
+
+    def event(self, line):
+        self.progress += 1
+        if line in self.events:
+            self.stray.append("# again: %s (the machine has restarted)" % line)
+        self.events.append(line)
+        if self.current is not None:
+            # Nothing but its own end may follow a test's begin.
+            if line.startswith("guest end"):
+                self.ended_under = self.current
+            self.fail("ERROR %s" % ("the guest ended under it" if line.startswith("guest end") else
+                                    "the machine restarted under it" if line.startswith("boot") else "no end of it"))
+
+    def fail(self, directive):
+        self.verdicts[self.current] = Verdict(self.current, FAIL, directive, self.lines)
+        self.current, self.lines = None, []
+
+    def begin(self, name):
+        self.progress += 1
+        if self.current is not None:
+            self.fail("ERROR no end of it")
+        if name not in self.names:
+            self.stray.append("# begin of an unknown test: %s" % printable(name))
+        elif name in self.verdicts:
+            self.verdicts[name] = Verdict(name, FAIL, "ERROR it began twice", self.verdicts[name].lines)
+        else:
+            self.current, self.lines = name, []
+
+    def end(self, rest):
+        self.progress += 1
+        name, _, status = rest.rpartition(" ")
+        if name != self.current or not re.fullmatch(r"\d+", status):
+            if name in self.verdicts:
+                self.verdicts[name] = Verdict(name, FAIL, "ERROR it ended twice", self.verdicts[name].lines)
+            else:
+                self.stray.append("# end without a begin: %s" % printable(rest))
+            return
+        self.verdicts[name] = judge_lines(name, self.lines, int(status))
+        self.current, self.lines = None, []
+
+    def waiting(self):
+        """The first test without a verdict: what the boot is busy with, or should be."""
+        if self.current is not None:
+            return self.current
+        return next((name for name in self.names if name not in self.verdicts), None)
+
+    def finished(self):
+        return "done" in self.events
+
+    def close(self):
+        """No more will come; half a line says nothing."""
+        if self.rest:
+            self.stray.append("# cut off: %s" % printable(self.rest.decode("utf-8", "replace")))
+            self.rest = b""
+
+
+def name_silence(console, stopped):
+    """Words for a boot that ended without its verdicts."""
+    # From the last line backwards: the last catastrophe is the one that ended it.
+    for line in reversed(console.splitlines()):
+        where = "guest " if line.startswith("guest: ") else ""
+        if "Kernel panic" in line:
+            return "%skernel panic" % where
+        if re.search(r"\bBUG:|\bOops:", line):
+            return "%skernel oops" % where
+    return stopped
+
+
+def close_boot(channel, reason, console):
+    """Verdicts of a boot that has ended, as a dictionary; tests that may still run in another boot are not in it.
+
+    reason: "off" the machine was turned off; "stopped" it went down by itself; "timeout" it was ended from outside.
+    """
+    channel.close()
+    verdicts = dict(channel.verdicts)
+    if channel.ended_under:
+        # It is to blame, and not the one behind it, which can do better in a guest of its own.
+        verdict = verdicts[channel.ended_under]
+        verdict.directive = "ERROR %s" % name_silence(console, "the guest ended under it")
+        return verdicts
+    blamed = channel.waiting()
+    if blamed is None:
+        if not channel.finished() and reason != "timeout" and channel.names:
+            # Everything has been said, but the machine fell over at its end: that is not what the last test was for.
+            channel.stray.append("# the machine %s after its last test" % reason)
+        return verdicts
+    said = channel.lines if channel.current is not None else []
+    if reason == "timeout":
+        directive = "TIMEOUT" if channel.current is not None else "TIMEOUT %s" % (
+            "the guest does not come up" if "guest start" in channel.events and "boot guest" not in channel.events else
+            "the machine does not come up" if "boot host" not in channel.events else "the test does not begin")
+    elif reason == "stopped":
+        directive = "ERROR %s" % name_silence(console, "the machine stopped")
+    elif channel.current is None and any(event.startswith("guest end") for event in channel.events):
+        directive = "ERROR %s" % name_silence(console, "the guest ended before it")
+    else:
+        directive = "ERROR no verdict"
+    verdicts[blamed] = Verdict(blamed, FAIL, directive, said)
+    return verdicts
+
+
+def extend_hopeless(channel, verdicts, levels):
+    """Where another boot would end as this one did, the tests that wait for it share the verdict."""
+    left = [name for name in channel.names if name not in verdicts]
+    begun = [name for name in channel.names if name in channel.verdicts]
+    blamed = next((name for name in channel.names if name in verdicts and name not in begun), None)
+    if not left or blamed is None or channel.ended_under:
+        return verdicts
+    if channel.finished():
+        alike = left
+    elif channel.current is None and levels[blamed] == "guest" and "guest start" in channel.events \
+            and not any(levels[name] == "guest" for name in begun):
+        alike = [name for name in left if levels[name] == "guest"]
+    elif channel.current is None and not begun:
+        alike = left
+    else:
+        alike = []
+    for name in alike:
+        verdicts[name] = Verdict(name, FAIL, verdicts[blamed].directive)
+    return verdicts
+
+
+def judge_bare(name, data, reason, status):
+    """The verdict on a bare test: it has the machine for itself, so it need not say when it begins and ends."""
+    channel = Channel([name])
+    channel.current = name
+    for line in data.split(b"\n")[:-1]:
+        channel.lines.append(line.decode("utf-8", "replace").rstrip("\r"))
+    cut = data.split(b"\n")[-1]
+    if cut:
+        channel.lines.append("# cut off: %s" % printable(cut.decode("utf-8", "replace")))
+    if reason == "timeout":
+        return Verdict(name, FAIL, "TIMEOUT", channel.lines)
+    if reason == "stopped":
+        return Verdict(name, FAIL, "ERROR the machine stopped", channel.lines)
+    begins, ends = ("begin %s" % name, "end %s %d" % (name, status))
+    # It may begin again, having reset the machine on purpose; if by accident, its results are not numbered from one.
+    return judge_lines(name, [line for line in channel.lines if line not in (begins, ends)], status)
+
+
+def ktap(verdict, log=None, indent="    "):
+    """A test's KTAP block without its number: [subtest lines], head, directive."""
+    lines = [indent + printable_ktap(line) for line in verdict.lines]
+    if verdict.how == FAIL and log:
+        lines.append("%s# log: %s" % (indent, log))
+    return lines
+
+
+def printable_ktap(line):
+    return line if RESULT.fullmatch(line) or PLAN.fullmatch(line) else "# " + printable(line.lstrip("# "))
+
+
+def result_line(number, title, verdict, log=None):
+    how = FAIL if verdict.how == FAIL else PASS
+    directive = " # " + verdict.directive if verdict.directive else ""
+    if verdict.how == FAIL and directive and log:
+        directive += " (log: %s)" % log
+    return "%s %d - %s%s" % (how, number, title, directive)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One run of the machine, watched while it runs."""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import time
+
+from image import TOP
+
+LAUNCHER = [os.path.join(TOP, "tools/machine/machine")]
+
+
+def after(error, again):
+    """The next command after an OSError."""
+    return "df -h build" if error.errno in (errno.ENOSPC, errno.EDQUOT) else again
+
+
+def _end_with_parent():
+    """Also a runner that was killed outright must not leave its machines behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)      # PR_SET_PDEATHSIG
+
+
+@contextlib.contextmanager
+def alone(directory, say):
+    """Two runs at once would take each other's logs away: the second waits."""
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, ".lock.boots"), "w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another run has the machine's logs in %s, waiting for its end" % os.path.relpath(directory))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+class Machine:
+    """One run of the machine, watched through its verdict file."""
+
+    def __init__(self, command, logs, vendor, image_arguments, cpus=1, perfmon="", memory=1024, show=None):
+        self.logs = logs
+        self.verdict = os.path.join(logs, "verdict")
+        self.console = os.path.join(logs, "console")
+        command = list(command) + ["--vendor", vendor, "--cpus", str(cpus), "--memory", str(memory)]
+        command += ["--perfmon", perfmon] if perfmon else []
+        for name in ("verdict", "console", "truth", "log"):
+            command += ["--" + name, os.path.join(logs, name)]
+        command += image_arguments
+        with open(self.verdict, "wb"), open(os.path.join(logs, "machine"), "wb") as said:
+            if show:
+                show("  " + shlex.join(command))
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+                                            preexec_fn=_end_with_parent)
+        self.position = 0
+
+    def news(self):
+        """What the verdict file has grown by."""
+        with open(self.verdict, "rb") as data:
+            data.seek(self.position)
+            new = data.read()
+        self.position += len(new)
+        return new
+
+    def end(self):
+        """The launcher ends its machine when asked to; when it does not answer, its whole session goes."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=8)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def console_text(self):
+        try:
+            with open(self.console, errors="replace") as text:
+                return text.read()
+        except OSError:
+            return ""
+
+    def complaint(self):
+        """The launcher's own words, if it has any."""
+        with open(os.path.join(self.logs, "machine"), errors="replace") as text:
+            lines = [line.strip() for line in text if line.strip()]
+        return lines[0] if lines else "no word from it"
+
+
+def watch(machine, feed, limit, stopping):
+    """Feed what the machine says until it ends.  limit() gives the seconds that the present step has, and a number that
+    changes with each step.  When stopping is set, the machine is ended and this interrupted.
+    Returns "off", "stopped", "timeout" or "nostart", and the exit status."""
+    step, since = None, time.monotonic()
+    while True:
+        ended = machine.process.poll()
+        new = machine.news()
+        if new:
+            feed(new)
+        if ended is not None:
+            reason = "off" if ended < 120 and ended != 2 else "nostart" if ended in (2, 125) else "stopped"
+            if reason == "off" and ended < 0:
+                reason = "stopped"
+            return reason, ended
+        if stopping.is_set():
+            machine.end()
+            raise KeyboardInterrupt
+        seconds, now = limit()
+        if now != step:
+            step, since = now, time.monotonic()
+        if time.monotonic() - since > seconds:
+            machine.end()
+            feed(machine.news())
+            return "timeout", 124
+        time.sleep(0.02 if new else 0.05)
