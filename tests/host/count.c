@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a counter of user mode counts exactly what was executed there.
+ *
+ * Each row is a piece of code of which one knows how many instructions and branches it is.  The counter must agree to
+ * the last one with the machine's own count, and this with the number known; interrupts alone may add to both, an IRET each.
+ */
+#include "perf.h"
+
+#define N	100000
+
+static uint64_t __attribute__((used)) buffer[512];
+static int fd;
+static uint64_t which;
+
+static void nothing(struct stretch *s)
+{
+	STRETCH(s, fd, which, "");
+}
+
+static void loop(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
+}
+
+static void nops(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $1000, %%ecx\n1: .rept 97\n\tnop\n\t.endr\n\tdec %%ecx\n\tjnz 1b");
+}
+
+static void calls(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $10000, %%ecx\n1: call 2f\n\tdec %%ecx\n\tjnz 1b\n\tjmp 3f\n2: ret\n3:");
+}
+
+static void repeats(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $1000, %%edx\n1: lea buffer(%%rip), %%rdi\n\tmov $512, %%ecx\n\t"
+		"xor %%eax, %%eax\n\trep stosq\n\tdec %%edx\n\tjnz 1b");
+}
+
+static void syscalls(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $1000, %%r12d\n1: mov $39, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct stretch *s);
+	unsigned int insns, branches;
+	const char *why;
+} rows[] = {
+	{ "nothing", nothing, 0, 0,
+	  "between two readings is just the frame: 9, with SYSRET as the one branch" },
+	{ "loop", loop, 1 + 2 * N, N,
+	  "mov; dec and jnz each time, taken or not" },
+	{ "nops", nops, 1 + 99 * 1000, 1000,
+	  "mov; 97 nops, dec, jnz" },
+	{ "calls", calls, 1 + 4 * 10000 + 1, 3 * 10000 + 1,
+	  "mov; call, ret, dec, jnz; jmp" },
+	{ "repeats", repeats, 1 + 6 * 1000, 1000,
+	  "rep stosq of 512 words is one instruction and no branch" },
+	{ "syscalls", syscalls, 1 + 5 * 1000 - 1000, 3000 - 1000,
+	  "mov, SYSRET, dec, jnz: SYSCALL counts where it leads, in the kernel, and SYSRET here" },
+};
+
+#define MOST_IRETS	100
+
+int main(void)
+{
+	unsigned int i;
+
+	must(mark_present(), "this is our machine");
+	buffer[0] = 1;
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct perf_event_attr attr;
+		struct stretch s;
+		char what[64];
+
+		attr = perf_attr(PERF_COUNT_HW_INSTRUCTIONS, USER);
+		fd = perf_open(&attr, 0, -1, -1);
+		must(fd >= 0, "instructions:u can be opened");
+		which = truth_index(TRUTH_INSNS_HOST_KERNEL, USER);
+		TWICE {
+			ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+			rows[i].run(&s);
+		}
+		snprintf(what, sizeof(what), "%s: instructions", rows[i].name);
+		check_equal(what, perf_read(fd), s.after - s.before,
+			    "the machine's count: what one sees before and the other after is alike");
+		snprintf(what, sizeof(what), "%s: instructions known", rows[i].name);
+		check_between(what, s.after - s.before, rows[i].insns + STRETCH_INSNS, rows[i].insns + STRETCH_INSNS + MOST_IRETS,
+			      rows[i].why);
+		close(fd);
+
+		attr = perf_attr(PERF_COUNT_HW_BRANCH_INSTRUCTIONS, USER);
+		fd = perf_open(&attr, 0, -1, -1);
+		must(fd >= 0, "branches:u can be opened");
+		which = truth_index(TRUTH_BRANCHES_HOST_KERNEL, USER);
+		TWICE {
+			ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+			rows[i].run(&s);
+		}
+		snprintf(what, sizeof(what), "%s: branches", rows[i].name);
+		check_equal(what, perf_read(fd), s.after - s.before,
+			    "the machine's count: no branch is at the ends");
+		snprintf(what, sizeof(what), "%s: branches known", rows[i].name);
+		check_between(what, s.after - s.before, rows[i].branches + STRETCH_BRANCHES,
+			      rows[i].branches + STRETCH_BRANCHES + MOST_IRETS, rows[i].why);
+		close(fd);
+	}
+	return check_done();
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: Linux's PMU driver has every counter that the machine has, and all of them count at once.
+ *
+ * A group is scheduled as a whole or not at all.  The largest that is accepted is as large as the PMU has counters that
+ * can count the event; all of its members must agree, and run all the time.
+ */
+#include "perf.h"
+
+#define MOST	32
+
+static int leader;
+static uint64_t which;
+
+static void __attribute__((noinline)) work(struct stretch *s)
+{
+	STRETCH(s, leader, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
+}
+
+/* The counters that the PMU says to have: how many may count the event. */
+static unsigned int expected(uint64_t config)
+{
+	uint32_t a, b, c, d;
+
+	if (on_amd())
+		return 6;
+	asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0xa), "c" (0));
+	sayf("# perfmon version %u, %u general counters of %u bits, %u fixed", a & 0xff, a >> 8 & 0xff, a >> 16 & 0xff, d & 0x1f);
+	/* One of the fixed counters counts instructions as well, none counts branches. */
+	return (a >> 8 & 0xff) + (config == PERF_COUNT_HW_INSTRUCTIONS && (d & 0x1f));
+}
+
+int main(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t config;
+		enum mark_index truth;
+	} rows[] = {
+		{ "instructions", PERF_COUNT_HW_INSTRUCTIONS, TRUTH_INSNS_HOST_KERNEL },
+		{ "branches", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, TRUTH_BRANCHES_HOST_KERNEL },
+	};
+	unsigned int i, k;
+
+	must(mark_present(), "this is our machine");
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct perf_event_attr attr = perf_attr(rows[i].config, USER);
+		unsigned int n = 0, wrong = 0;
+		int fds[MOST];
+		struct stretch s;
+		char what[64];
+
+		attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
+		which = truth_index(rows[i].truth, USER);
+		for (n = 0; n < MOST; n++) {
+			attr.disabled = !n;
+			attr.pinned = !n;
+			fds[n] = perf_open(&attr, 0, -1, n ? fds[0] : -1);
+			if (fds[n] < 0)
+				break;
+		}
+		must(n > 0, "there is a counter");
+		snprintf(what, sizeof(what), "counters of %s", rows[i].name);
+		check_equal(what, n, expected(rows[i].config), "what CPUID says, and none is taken");
+		leader = fds[0];
+		TWICE {
+			ioctl(leader, PERF_EVENT_IOC_RESET, PERF_IOC_FLAG_GROUP);
+			work(&s);
+		}
+		for (k = 0; k < n; k++) {
+			uint64_t value[3] = { 0 };
+
+			if (read(fds[k], value, sizeof(value)) != sizeof(value) || !value[2] ||
+			    value[0] != s.after - s.before) {
+				sayf("# counter %u: %llu, enabled %llu, running %llu; want %llu", k, (unsigned long long)value[0],
+				     (unsigned long long)value[1], (unsigned long long)value[2],
+				     (unsigned long long)(s.after - s.before));
+				wrong++;
+			}
+		}
+		/* The leader last: members that have lost it would go on by themselves. */
+		while (n)
+			close(fds[--n]);
+		snprintf(what, sizeof(what), "counters of %s that are wrong", rows[i].name);
+		check_equal(what, wrong, 0, "all count the same stretch, from the enabling of their group to its disabling");
+	}
+	return check_done();
+}

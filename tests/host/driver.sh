@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Rule: Linux's own PMU driver comes up, with the counters that the machine has; in a guest, with those that KVM gives it.
+
+. /lib/check.sh
+
+# field NAME: of what the driver prints about itself.
+field() {
+	dmesg | sed -n "s/.*\.\.\. $1: *//p" | head -n 1
+}
+
+driver=$(dmesg | sed -n 's/.*Performance Events: //p')
+note "Performance Events: $driver"
+check_equal "sysfs has the cpu PMU" "$(cat /sys/bus/event_source/devices/cpu/type)" 4 "PERF_TYPE_RAW"
+trouble="Broken PMU|Failed to access perfctr|no PMU driver|perfevents: irq loop|unchecked MSR"
+check "nothing is broken" sh -c "! dmesg | grep -q -E '$trouble'"
+
+case $PERFMON in
+*version=*) version=${PERFMON#*version=} version=${version%%,*} ;;
+*) version=default ;;
+esac
+
+if [ "$VENDOR" = intel ]; then
+	[ "$version" != default ] || version=4
+	# KVM's perf-based vPMU gives version 2 at most.
+	[ "$ROLE" = host ] || [ "$version" -lt 2 ] || version=2
+	fixed=3 control=00000007000000ff name=Intel
+	if [ "$version" -lt 2 ]; then
+		# Fixed counters and the global control came with version 2.
+		fixed=0 control=00000000000000ff name=core
+	else
+		check "full-width writes" sh -c 'dmesg | grep -q "full-width counters"'
+	fi
+	check "the driver is the one for it" sh -c "dmesg | grep -q 'Performance Events: .*$name PMU driver'"
+	check_equal "version" "$(field version)" "$version" "the machine's perfmon version, 2 in a guest of a perf-based vPMU"
+	check_equal "counters" "$(field 'generic registers')" 8 "eight general counters"
+	check_equal "fixed counters" "$(field 'fixed-purpose events')" $fixed "instructions, cycles, reference cycles"
+	check_equal "width" "$(field 'bit width')" 48 "bits"
+	check_equal "event mask" "$(field 'event mask')" $control "a bit a counter"
+else
+	check "it is AMD's" sh -c 'dmesg | grep -q "Performance Events: .*AMD PMU driver"'
+	check_equal "counters" "$(field 'generic registers')" 6 "six core counters"
+	check_equal "width" "$(field 'bit width')" 48 "bits"
+	check_equal "event mask" "$(field 'event mask')" 000000000000003f "a bit a counter"
+	[ "$version" != default ] || version=2
+	# KVM of 6.1 does not pass PerfMonV2 on, and that of later bases only if QEMU is young enough to ask for it.
+	least=$version
+	if [ "$ROLE" != host ]; then
+		least=1
+		[ "$BASE" != 6.1 ] || version=1
+	fi
+	# Linux speaks of version 0 where there is no PerfMonV2.
+	[ "$version" != 1 ] || version=0
+	[ "$least" != 1 ] || least=0
+	check_between "version" "$(field version)" "$least" "$version" "PerfMonV2, where it is passed on"
+fi
+check_done

@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Rule: what Debian's perf stat prints for a process is what the machine executed for it.
+#
+# The workload knows its own instructions and branches from the machine, up to a frame: 23 instructions, of which 3 are
+# branches (the returns from execve(), from the page fault of its first instruction, and from write()); tests/lib/loop.c.
+
+. /lib/check.sh
+
+index=1
+[ "$ROLE" = host ] || index=3
+
+# counted EVENT: of the last perf stat.
+counted() {
+	grep ",$1," counts | cut -d, -f1
+}
+
+# try ITERATIONS SYSCALLS
+try() {
+	local insns branches
+	perf stat -x, -e instructions:u,branches:u -o counts loop $index "$1" "$2" > truth
+	od -A n -t u8 truth > words
+	read -r branches insns < words
+	check_equal "$1 $2: instructions" "$(counted instructions:u)" $((insns + 23)) "the machine's count and 23 of the frame"
+	check_equal "$1 $2: branches" "$(counted branches:u)" $((branches + 3)) "the machine's count and 3 of the frame"
+	check_between "$1 $2: instructions known" "$insns" $(($1 * 2)) $(($1 * 2 + $2 * 6 + 400)) "two each iteration, and a little"
+}
+
+try 1000000 0
+try 3000000 0
+try 200000 500
+check_done
