@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: also in a guest, user mode and kernel are counted apart.
+ *
+ * The user's part is exact.  The kernel's cannot be read right beside the machine's count, as tests/host/split.c does: RDPMC
+ * exits, and so does what enables a counter.  So two stretches are compared, one with more system calls than the other:
+ * what they have in common, the way into and out of ioctl(), cancels.  What remains are interrupts of which one stretch
+ * may have more, and on a perf-based vPMU the instructions that KVM emulates and counts by itself.
+ */
+#include "perf.h"
+
+#define FEW	1000
+#define MANY	5000
+
+static int fd;
+static uint64_t which;
+
+static void __attribute__((noinline)) few(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $1000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+}
+
+static void __attribute__((noinline)) many(struct stretch *s)
+{
+	STRETCH(s, fd, which, "mov $5000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+}
+
+static uint64_t measure(enum privilege privilege, void (*run)(struct stretch *s), uint64_t *truth)
+{
+	struct perf_event_attr attr = perf_attr(PERF_COUNT_HW_INSTRUCTIONS, privilege);
+	struct stretch s;
+	uint64_t count;
+
+	fd = perf_open(&attr, 0, -1, -1);
+	must(fd >= 0, "a counter can be opened");
+	which = truth_index(TRUTH_INSNS_HOST_KERNEL, privilege == USER ? USER : KERNEL);
+	TWICE {
+		ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+		run(&s);
+	}
+	count = perf_read(fd);
+	*truth = s.after - s.before;
+	close(fd);
+	return count;
+}
+
+int main(void)
+{
+	uint64_t counted[2], truth[2], difference;
+
+	must(mark_present(), "this is our machine");
+	counted[0] = measure(USER, few, &truth[0]);
+	check_equal("user", counted[0], truth[0], "the machine's count");
+	check_between("user, known", truth[0], STRETCH_INSNS + 1 + 4 * FEW, STRETCH_INSNS + 1 + 4 * FEW + 100,
+		      "mov, SYSRET, dec, jnz each time");
+
+	counted[0] = measure(KERNEL, few, &truth[0]);
+	counted[1] = measure(KERNEL, many, &truth[1]);
+	sayf("# kernel: counted %llu and %llu, the machine %llu and %llu", (unsigned long long)counted[0],
+	     (unsigned long long)counted[1], (unsigned long long)truth[0], (unsigned long long)truth[1]);
+	difference = truth[1] - truth[0];
+	check_between("kernel", counted[1] - counted[0], difference - difference / 20, difference + difference / 20,
+		      "the machine's count of what one has more than the other, within five percent");
+	check(difference > (MANY - FEW) * 10, "kernel: a system call is more than ten instructions");
+	return check_done();
+}
