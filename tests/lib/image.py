@@ -32,7 +32,7 @@ KARGS = " ".join("""console=ttyS0 quiet loglevel=5 tsc=reliable tsc_early_khz=50
                  nmi_watchdog=0 panic=-1 reboot=t""".split())
 # Parameters of KVM's modules on our machine, whatever is tested; a stanza's own come after and win.
 KVM_PARAMS = {
-    # Virtual interrupts are delivered to a guest that has them disabled.
+    # With APIC virtualization a guest with two virtual CPUs may stall on the machine.
     "intel": "kvm_intel.enable_apicv=0",
     "amd": "",
 }
