@@ -201,12 +201,7 @@ static void rings(void)
 		is(exit_code(), VMMCALL, "ring 3 in the guest and back");
 		is(ctr_read(0), (flags & 1 ? kernel : 0) + (flags & 2 ? user : 0), "the guest's instructions:%s%s",
 		   flags & 1 ? " OS" : "", flags & 2 ? " USR" : "");
-		is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - truth[2], kernel, "truth: the guest's kernel");
-		is(mark_read(TRUTH_INSNS_GUEST_USER) - truth[3], user, "truth: the guest's user");
-		is(mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth[6], GUEST_BRANCHES + 2 + USER_KBRANCHES,
-		   "truth: branches of the guest's kernel");
-		is(mark_read(TRUTH_BRANCHES_GUEST_USER) - truth[7], USER_BRANCHES, "truth: branches of the guest's user");
-		is(mark_read(TRUTH_INSNS_HOST_USER) - truth[1], 0, "truth: nothing in the host's user");
+		guest_user_truth(truth, kernel, user);
 	}
 }
 

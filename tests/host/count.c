@@ -66,6 +66,28 @@ static const struct {
 
 #define MOST_IRETS	100
 
+/* One row by one event: perf beside the machine, and both beside what is known. */
+static void count(unsigned int row, const char *event, __u64 config, unsigned int index, const char *ends, unsigned int known)
+{
+	struct perf_event_attr attr = perf_attr(config, USER);
+	struct stretch s;
+	char what[64];
+
+	fd = perf_open(&attr, 0, -1, -1);
+	snprintf(what, sizeof(what), "%s:u can be opened", event);
+	must(fd >= 0, what);
+	which = truth_index(index, USER);
+	TWICE {
+		ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+		rows[row].run(&s);
+	}
+	snprintf(what, sizeof(what), "%s: %s", rows[row].name, event);
+	check_equal(what, perf_read(fd), s.after - s.before, ends);
+	snprintf(what, sizeof(what), "%s: %s known", rows[row].name, event);
+	check_between(what, s.after - s.before, known, known + MOST_IRETS, rows[row].why);
+	close(fd);
+}
+
 int main(void)
 {
 	unsigned int i;
@@ -73,41 +95,10 @@ int main(void)
 	must(mark_present(), "this is our machine");
 	buffer[0] = 1;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct perf_event_attr attr;
-		struct stretch s;
-		char what[64];
-
-		attr = perf_attr(PERF_COUNT_HW_INSTRUCTIONS, USER);
-		fd = perf_open(&attr, 0, -1, -1);
-		must(fd >= 0, "instructions:u can be opened");
-		which = truth_index(TRUTH_INSNS_HOST_KERNEL, USER);
-		TWICE {
-			ioctl(fd, PERF_EVENT_IOC_RESET, 0);
-			rows[i].run(&s);
-		}
-		snprintf(what, sizeof(what), "%s: instructions", rows[i].name);
-		check_equal(what, perf_read(fd), s.after - s.before,
-			    "the machine's count: what one sees before and the other after is alike");
-		snprintf(what, sizeof(what), "%s: instructions known", rows[i].name);
-		check_between(what, s.after - s.before, rows[i].insns + STRETCH_INSNS, rows[i].insns + STRETCH_INSNS + MOST_IRETS,
-			      rows[i].why);
-		close(fd);
-
-		attr = perf_attr(PERF_COUNT_HW_BRANCH_INSTRUCTIONS, USER);
-		fd = perf_open(&attr, 0, -1, -1);
-		must(fd >= 0, "branches:u can be opened");
-		which = truth_index(TRUTH_BRANCHES_HOST_KERNEL, USER);
-		TWICE {
-			ioctl(fd, PERF_EVENT_IOC_RESET, 0);
-			rows[i].run(&s);
-		}
-		snprintf(what, sizeof(what), "%s: branches", rows[i].name);
-		check_equal(what, perf_read(fd), s.after - s.before,
-			    "the machine's count: no branch is at the ends");
-		snprintf(what, sizeof(what), "%s: branches known", rows[i].name);
-		check_between(what, s.after - s.before, rows[i].branches + STRETCH_BRANCHES,
-			      rows[i].branches + STRETCH_BRANCHES + MOST_IRETS, rows[i].why);
-		close(fd);
+		count(i, "instructions", PERF_COUNT_HW_INSTRUCTIONS, TRUTH_INSNS_HOST_KERNEL,
+		      "the machine's count: what one sees before and the other after is alike", rows[i].insns + STRETCH_INSNS);
+		count(i, "branches", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, TRUTH_BRANCHES_HOST_KERNEL,
+		      "the machine's count: no branch is at the ends", rows[i].branches + STRETCH_BRANCHES);
 	}
 	return check_done();
 }

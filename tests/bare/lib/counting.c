@@ -174,3 +174,13 @@ void counting(void)
 	if (pmu.global)
 		together();
 }
+
+void guest_user_truth(const u64 *before, u64 kernel, u64 user)
+{
+	is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - before[2], kernel, "truth: the guest's kernel");
+	is(mark_read(TRUTH_INSNS_GUEST_USER) - before[3], user, "truth: the guest's user");
+	is(mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - before[6], GUEST_BRANCHES + 2 + USER_KBRANCHES,
+	   "truth: branches of the guest's kernel");
+	is(mark_read(TRUTH_BRANCHES_GUEST_USER) - before[7], USER_BRANCHES, "truth: branches of the guest's user");
+	is(mark_read(TRUTH_INSNS_HOST_USER) - before[1], 0, "truth: nothing in the host's user");
+}
