@@ -82,6 +82,10 @@ static void status_bits(void)
 	is(rdmsr(AMD_STATUS), 0x36, "STATUS_CLR clears the bits written as 1 only");
 	is(wrmsr_safe(AMD_STATUS, 0), 0, "the global status is read-only: a write does not fault");
 	is(rdmsr(AMD_STATUS), 0x36, "the global status is read-only: a write changes nothing");
+	is(wrmsr_safe(AMD_STATUS_CLR, ~4ULL), 0, "STATUS_CLR: reserved bits do not fault");
+	is(rdmsr(AMD_STATUS), 4, "STATUS_CLR with reserved bits clears as told");
+	is(wrmsr_safe(AMD_STATUS_SET, BIT(63) | BIT(20) | BIT(6)), 0, "STATUS_SET: reserved bits do not fault");
+	is(rdmsr(AMD_STATUS), 4, "STATUS_SET: reserved bits set nothing");
 	wrmsr(AMD_STATUS_CLR, 0x3f);
 	is(rdmsr(AMD_STATUS), 0, "STATUS_CLR clears all");
 	pmi_expect(LVT_MASKED);

@@ -963,13 +963,12 @@ bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
     if (! valid_global_ctrl(val)) return false;
     global_ctrl = val;
     return true;
+  // Reserved bits are ignored: Linux acknowledges by writing the complement of what it has not handled.
   case BX_PMU_AMD_STATUS_CLR:
-    if (val & ~status_bits) return false;
     global_status &= ~val;
     return true;
   case BX_PMU_AMD_STATUS_SET:
-    if (val & ~status_bits) return false;
-    global_status |= val;
+    global_status |= val & status_bits;
     return true;
   case BX_PMU_AMD_STATUS:
     return true;                // read only: ignored
