@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __KVM_X86_PMC_COUNT_H
+#define __KVM_X86_PMC_COUNT_H
+
+#include <linux/types.h>
+
+/*
+ * The arithmetic of a virtual counter that perf and KVM's emulation feed both:
+ * numbers in, numbers out, so that whatever can compile this file can prove it.
+ *
+ * Three numbers make up a counter of @mask + 1 values, 1 to 63 bits wide:
+ *
+ *  @base      where the counter stood when it was last written or consumed,
+ *             less what the perf event had counted by then.  It is kept in 64
+ *             bits, not reduced to the width of the counter: only so does
+ *             @base + @perf tell a counter that has wrapped from one that was
+ *             written to while its event was running.
+ *  @perf      what the perf event has counted since it was created or consumed.
+ *  @emulated  the events that KVM emulated since then, and perf has not seen.
+ */
+
+/**
+ * pmc_count_read - what the guest would read
+ *
+ * Return: the value of the counter.
+ */
+static inline u64 pmc_count_read(u64 base, u64 perf, u64 emulated, u64 mask)
+{
+	return (base + perf + emulated) & mask;
+}
+
+/**
+ * pmc_count_write - put a counter where the guest wants it
+ * @value: the new value; bits beyond the width are dropped
+ * @perf: what the event has counted, and will go on from
+ * @mask: the width
+ *
+ * Emulated events that were not consumed precede the write: they have to be
+ * forgotten by the caller.
+ *
+ * Return: the new base.
+ */
+static inline u64 pmc_count_write(u64 value, u64 perf, u64 mask)
+{
+	return (value & mask) - perf;
+}
+
+/**
+ * struct pmc_count - a counter whose event has been stopped and set to zero
+ * @base: where it stands, to go on from
+ * @perf_wrapped: it passed its end by what perf has counted
+ * @emulated_wrapped: it passed its end by what KVM has emulated
+ */
+struct pmc_count {
+	u64 base;
+	bool perf_wrapped;
+	bool emulated_wrapped;
+};
+
+/**
+ * pmc_count_consume - make one number of the three
+ *
+ * What perf has counted goes first: it has its own way to report that the
+ * counter passed its end, so only what comes on top may be held against the
+ * emulated events.  Where both wrap the counter, both are told.
+ *
+ * Return: the counter, with nothing outstanding.
+ */
+static inline struct pmc_count pmc_count_consume(u64 base, u64 perf, u64 emulated, u64 mask)
+{
+	u64 by_perf = base + perf;
+	u64 by_both = (by_perf & mask) + emulated;
+
+	return (struct pmc_count) {
+		.base = by_both & mask,
+		.perf_wrapped = by_perf > mask,
+		.emulated_wrapped = by_both > mask,
+	};
+}
+
+/**
+ * pmc_count_owes - is there an overflow of which the guest has not heard?
+ * @count: the counter, consumed
+ * @reported: perf has reported an overflow since the counter was last written
+ *	or consumed
+ *
+ * perf reports by an interrupt, which may come too late: the counter has been
+ * stopped, or waits to be reprogrammed and so is not listened to.
+ *
+ * Return: true if KVM has to signal an overflow now.
+ */
+static inline bool pmc_count_owes(struct pmc_count count, bool reported)
+{
+	return count.emulated_wrapped || (count.perf_wrapped && !reported);
+}
+
+/**
+ * pmc_count_period - how far it is to the end of a counter
+ *
+ * Return: the number of events that wrap a counter of this @value, 1 to @mask + 1.
+ */
+static inline u64 pmc_count_period(u64 value, u64 mask)
+{
+	return mask + 1 - (value & mask);
+}
+
+#endif /* __KVM_X86_PMC_COUNT_H */
