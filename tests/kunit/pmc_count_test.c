@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of the arithmetic of a virtual counter (arch/x86/kvm/pmc_count.h).
+ *
+ * The same header is proved in user space (tests/proof); here is shown that
+ * what was proved is what this kernel's compiler makes of it.
+ */
+#include <kunit/test.h>
+#include <linux/module.h>
+
+#include "pmc_count.h"
+
+/* Of AMD and most of Intel 48, of older ones 40 and 32; the ends of what the header allows. */
+static const unsigned int widths[] = { 1, 31, 32, 40, 48, 63 };
+
+#define for_each_mask(i, mask) \
+	for (i = 0; i < ARRAY_SIZE(widths) && ((mask) = (1ULL << widths[i]) - 1); i++)
+
+/* Values that have a border nearby, in a counter of this width. */
+static u64 interesting(unsigned int n, u64 mask)
+{
+	const u64 values[] = { 0, 1, 2, mask / 2, mask / 2 + 1, mask - 1, mask };
+
+	return values[n] & mask;
+}
+
+#define INTERESTING	7
+
+static void read_is_the_sum(struct kunit *test)
+{
+	u64 mask;
+	int i, n;
+
+	for_each_mask(i, mask) {
+		for (n = 0; n < INTERESTING; n++) {
+			u64 v = interesting(n, mask);
+
+			KUNIT_EXPECT_EQ(test, pmc_count_read(v, 0, 0, mask), v);
+			KUNIT_EXPECT_EQ(test, pmc_count_read(v, mask + 1, 0, mask), v);
+			KUNIT_EXPECT_EQ(test, pmc_count_read(v, 0, mask + 1, mask), v);
+			KUNIT_EXPECT_EQ(test, pmc_count_read(v, 1, 1, mask), (v + 2) & mask);
+			KUNIT_EXPECT_EQ(test, pmc_count_read(v, mask, 1, mask), v);
+		}
+	}
+}
+
+static void write_offsets(struct kunit *test)
+{
+	static const u64 perf[] = { 0, 1, 1000, 1ULL << 31, 1ULL << 47, 1ULL << 62 };
+	u64 mask;
+	int i, n, p;
+
+	for_each_mask(i, mask) {
+		for (n = 0; n < INTERESTING; n++) {
+			for (p = 0; p < ARRAY_SIZE(perf); p++) {
+				u64 v = interesting(n, mask);
+				u64 base = pmc_count_write(v, perf[p], mask);
+				struct pmc_count count;
+
+				KUNIT_EXPECT_EQ(test, pmc_count_read(base, perf[p], 0, mask), v);
+
+				/* Nothing has happened since: whatever perf had counted, nothing wraps. */
+				count = pmc_count_consume(base, perf[p], 0, mask);
+				KUNIT_EXPECT_EQ(test, count.base, v);
+				KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, false));
+
+				/* And the last event before the end does not, but the next does. */
+				count = pmc_count_consume(base, perf[p] + (mask - v), 0, mask);
+				KUNIT_EXPECT_EQ(test, count.base, mask);
+				KUNIT_EXPECT_FALSE(test, count.perf_wrapped);
+				count = pmc_count_consume(base, perf[p] + (mask - v) + 1, 0, mask);
+				KUNIT_EXPECT_EQ(test, count.base, 0ULL);
+				KUNIT_EXPECT_TRUE(test, count.perf_wrapped);
+			}
+		}
+	}
+}
+
+static void write_drops_what_is_too_wide(struct kunit *test)
+{
+	u64 mask;
+	int i;
+
+	for_each_mask(i, mask)
+		KUNIT_EXPECT_EQ(test, pmc_count_write(~0ULL, 0, mask), mask);
+}
+
+static void emulated_events_wrap(struct kunit *test)
+{
+	struct pmc_count count;
+	u64 mask;
+	int i;
+
+	for_each_mask(i, mask) {
+		count = pmc_count_consume(mask, 0, 1, mask);
+		KUNIT_EXPECT_EQ(test, count.base, 0ULL);
+		KUNIT_EXPECT_TRUE(test, count.emulated_wrapped);
+		KUNIT_EXPECT_FALSE(test, count.perf_wrapped);
+		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, false));
+
+		count = pmc_count_consume(mask - 1, 0, 1, mask);
+		KUNIT_EXPECT_EQ(test, count.base, mask);
+		KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, false));
+
+		/* As many as there are values: the counter ends where it began. */
+		count = pmc_count_consume(mask / 2, 0, mask + 1, mask);
+		KUNIT_EXPECT_EQ(test, count.base, mask / 2);
+		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, true));
+	}
+}
+
+static void perf_goes_first(struct kunit *test)
+{
+	struct pmc_count count;
+	u64 mask;
+	int i;
+
+	for_each_mask(i, mask) {
+		if (mask == 1)
+			continue;
+
+		/* perf wraps it, and has said so; two emulated events on top wrap nothing. */
+		count = pmc_count_consume(mask, 1, 2, mask);
+		KUNIT_EXPECT_EQ(test, count.base, 2ULL);
+		KUNIT_EXPECT_FALSE(test, count.emulated_wrapped);
+		KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, true));
+		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, false));
+
+		/* perf takes it to its end, the emulated event beyond. */
+		count = pmc_count_consume(mask - 1, 1, 1, mask);
+		KUNIT_EXPECT_EQ(test, count.base, 0ULL);
+		KUNIT_EXPECT_FALSE(test, count.perf_wrapped);
+		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, false));
+		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, true));
+	}
+}
+
+static void period_is_what_wraps(struct kunit *test)
+{
+	u64 mask;
+	int i, n;
+
+	KUNIT_EXPECT_EQ(test, pmc_count_period(0, 0xff), 256ULL);
+	KUNIT_EXPECT_EQ(test, pmc_count_period(0xff, 0xff), 1ULL);
+	for_each_mask(i, mask) {
+		for (n = 0; n < INTERESTING; n++) {
+			u64 v = interesting(n, mask);
+			u64 period = pmc_count_period(v, mask);
+
+			KUNIT_EXPECT_TRUE(test, pmc_count_consume(v, period, 0, mask).perf_wrapped);
+			KUNIT_EXPECT_FALSE(test, pmc_count_consume(v, period - 1, 0, mask).perf_wrapped);
+		}
+	}
+}
+
+/* A counter of three bits beside one that is incremented event by event. */
+static void as_one_by_one(struct kunit *test)
+{
+	const u64 mask = 7;
+	unsigned int value, before, perf, emulated, k;
+
+	for (value = 0; value <= mask; value++)
+	for (before = 0; before <= 2 * mask; before++)
+	for (perf = 0; perf <= mask; perf++)
+	for (emulated = 0; emulated <= mask; emulated++) {
+		u64 base = pmc_count_write(value, before, mask);
+		struct pmc_count count = pmc_count_consume(base, before + perf, emulated, mask);
+		unsigned int by_perf = 0, by_emulation = 0, v = value;
+
+		for (k = 0; k < perf; k++) {
+			v = (v + 1) & mask;
+			by_perf += !v;
+		}
+		for (k = 0; k < emulated; k++) {
+			v = (v + 1) & mask;
+			by_emulation += !v;
+		}
+		KUNIT_EXPECT_EQ(test, pmc_count_read(base, before + perf, emulated, mask), (u64)v);
+		KUNIT_EXPECT_EQ(test, count.base, (u64)v);
+		KUNIT_EXPECT_EQ(test, (unsigned int)count.perf_wrapped, by_perf);
+		KUNIT_EXPECT_EQ(test, (unsigned int)count.emulated_wrapped, by_emulation);
+	}
+}
+
+static struct kunit_case pmc_count_cases[] = {
+	KUNIT_CASE(read_is_the_sum),
+	KUNIT_CASE(write_offsets),
+	KUNIT_CASE(write_drops_what_is_too_wide),
+	KUNIT_CASE(emulated_events_wrap),
+	KUNIT_CASE(perf_goes_first),
+	KUNIT_CASE(period_is_what_wraps),
+	KUNIT_CASE(as_one_by_one),
+	{}
+};
+
+static struct kunit_suite pmc_count_suite = {
+	.name = "pmc_count",
+	.test_cases = pmc_count_cases,
+};
+kunit_test_suite(pmc_count_suite);
+
+MODULE_DESCRIPTION("KUnit tests of KVM's counter arithmetic");
+MODULE_LICENSE("GPL");
