@@ -17,6 +17,11 @@
  *             written to while its event was running.
  *  @perf      what the perf event has counted since it was created or consumed.
  *  @emulated  the events that KVM emulated since then, and perf has not seen.
+ *
+ * Since the last write or consumption, perf and KVM may each have counted up to
+ * 2^63 events; a counter that either has taken past its end more than once in
+ * that time is told to have wrapped, and not how often.  A perf event that goes
+ * has to be consumed first: @base means nothing without its @perf.
  */
 
 /**
@@ -35,14 +40,25 @@ static inline u64 pmc_count_read(u64 base, u64 perf, u64 emulated, u64 mask)
  * @perf: what the event has counted, and will go on from
  * @mask: the width
  *
- * Emulated events that were not consumed precede the write: they have to be
- * forgotten by the caller.
+ * Emulated events that were not consumed precede the write, as does an overflow
+ * that perf has reported: both have to be forgotten by the caller.  An overflow
+ * that nobody has heard of is lost, unless the counter is consumed first.
  *
  * Return: the new base.
  */
 static inline u64 pmc_count_write(u64 value, u64 perf, u64 mask)
 {
 	return (value & mask) - perf;
+}
+
+/**
+ * pmc_count_wrapped - has what perf has counted taken the counter past its end?
+ *
+ * Return: true if it has, since the counter was last written or consumed.
+ */
+static inline bool pmc_count_wrapped(u64 base, u64 perf, u64 mask)
+{
+	return base + perf > mask;
 }
 
 /**
@@ -64,16 +80,16 @@ struct pmc_count {
  * counter passed its end, so only what comes on top may be held against the
  * emulated events.  Where both wrap the counter, both are told.
  *
- * Return: the counter, with nothing outstanding.
+ * Return: the counter, with nothing outstanding; the caller has to forget what
+ * it has put in, and whether perf has reported.
  */
 static inline struct pmc_count pmc_count_consume(u64 base, u64 perf, u64 emulated, u64 mask)
 {
-	u64 by_perf = base + perf;
-	u64 by_both = (by_perf & mask) + emulated;
+	u64 by_both = ((base + perf) & mask) + emulated;
 
 	return (struct pmc_count) {
 		.base = by_both & mask,
-		.perf_wrapped = by_perf > mask,
+		.perf_wrapped = pmc_count_wrapped(base, perf, mask),
 		.emulated_wrapped = by_both > mask,
 	};
 }
@@ -87,7 +103,8 @@ static inline struct pmc_count pmc_count_consume(u64 base, u64 perf, u64 emulate
  * perf reports by an interrupt, which may come too late: the counter has been
  * stopped, or waits to be reprogrammed and so is not listened to.
  *
- * Return: true if KVM has to signal an overflow now.
+ * Return: true if KVM has to signal an overflow now.  It is one signal, even if
+ * both are owed: a status bit cannot be set twice.
  */
 static inline bool pmc_count_owes(struct pmc_count count, bool reported)
 {
