@@ -185,7 +185,7 @@ def perf_binary():
 def common():
     busybox = _package("/bin/busybox", "busybox-static")
     perf = perf_binary()
-    ours = [os.path.join(LIB, name) for name in ("init", "run-tests", "check.sh")]
+    ours = [os.path.join(LIB, name) for name in ("init", "run-tests", "complaints", "check.sh")] + [os.path.join(TOP, "scripts/reload")]
     tools = {name: program("tests/lib/%s.c" % name) for name in ("mark", "loop")}
 
     def make(path):
@@ -197,7 +197,7 @@ def common():
             archive.link("bin/" + applet, "busybox")
         for source in ours:
             name = os.path.basename(source)
-            archive.file("init" if name == "init" else "bin/run-tests" if name == "run-tests" else "lib/" + name, source, 0o755)
+            archive.file({"init": "init", "check.sh": "lib/check.sh"}.get(name, "bin/" + name), source, 0o755)
         for name, source in tools.items():
             archive.file("bin/" + name, source, 0o755)
         archive.elf("usr/bin/perf", perf)
@@ -229,35 +229,59 @@ def hypervisor():
     return _kept("hypervisor.cpio", [qemu, perf] + firmware, make)
 
 
+def variant(base):
+    """Of "6.1-debug-stock": the base it is one of, the directory of the host's kernel, that of its modules, and how to make both.
+
+    A variant is the same base with another kernel on the host (debug; debian: Debian's own binary, with the modules that
+    DKMS built), with other modules in it (stock: not ours; or a mutant's, which a test must find out), or both.
+    """
+    plain, *kinds = base.split("-", 2)
+    build = os.path.join("build", plain)
+    where, how = build, "scripts/kernel %s" % plain
+    if kinds[:1] == ["debug"]:
+        where, how = os.path.join(build, "debug"), "scripts/kernel --debug %s" % plain
+        kinds = kinds[1:]
+    if kinds[:1] == ["debian"]:
+        where, how = "build/debian-" + plain, "scripts/debian-kernel --dkms %s" % plain
+        kinds = kinds[1:]
+        return plain, where, os.path.join(where, "stock/modules" if kinds == ["stock"] else "modules"), how
+    modules = os.path.join(where, "modules")
+    if kinds == ["stock"]:
+        modules, how = os.path.join(where, "stock/modules"), "scripts/modules --stock --base %s" % base[:-len("-stock")]
+    elif kinds:
+        modules, how = os.path.join(where, "mutants", kinds[-1], "modules"), "tests/tool/variants"
+    return plain, where, modules, how
+
+
 def kernel_paths(base):
     """The host's image, the guest's image, and the modules in the order to load them."""
-    build = os.path.join(TOP, "build", base)
-    host = os.path.join(build, "obj/arch/x86/boot/bzImage")
-    modules = sorted(glob.glob(os.path.join(build, "modules/*.ko")))
-    if not os.path.exists(host) or not modules:
-        raise Failed("the kernel of base %s is not built" % base, _next("make run BASE=%s" % base))
-    order = os.path.join(build, "modules/order")
-    if os.path.exists(order):
-        with open(order) as lines:
-            names = [os.path.basename(line.strip()) for line in lines if line.strip()]
-        modules = [os.path.join(build, "modules", name) for name in names]
-    vmlinux = os.path.join(build, "obj/vmlinux")
-    return host, vmlinux if os.path.exists(vmlinux) else host, modules
+    plain, where, place, how = variant(base)
+    host = os.path.join(TOP, where, "vmlinuz" if "debian" in where else "obj/arch/x86/boot/bzImage")
+    place = os.path.join(TOP, place)
+    order = os.path.join(place, "order")
+    if not os.path.exists(host) or not os.path.exists(order):
+        raise Failed("the kernel of base %s is not built" % base, _next(how))
+    with open(order) as lines:
+        modules = [os.path.join(place, os.path.basename(line.strip())) for line in lines if line.strip()]
+    return host, os.path.join(TOP, "build", plain, "obj/vmlinux"), modules
 
 
 def kernel(base):
     _, guest, modules = kernel_paths(base)
+    kunit = sorted(glob.glob(os.path.join(TOP, variant(base)[1], "kunit/*.ko")))
 
     def make(path):
         archive = Archive()
         for source in modules:
             archive.file("lib/modules/" + os.path.basename(source), source, 0o644)
         archive.data("lib/modules/order", "".join(os.path.basename(source) + "\n" for source in modules))
+        for source in kunit:
+            archive.file("lib/kunit/" + os.path.basename(source), source, 0o644)
         stripped = path + ".guest"
         try:
             # QEMU enters an unpacked kernel at its PVH entry; debug information would only cost memory.
             command = ["objcopy", "-S", "-R", ".comment", guest, stripped]
-            if guest.endswith("vmlinux") and subprocess.run(command, check=False).returncode == 0:
+            if subprocess.run(command, check=False).returncode == 0:
                 archive.file("guest/kernel", stripped, 0o644)
             else:
                 archive.file("guest/kernel", guest, 0o644)
@@ -266,7 +290,7 @@ def kernel(base):
                 os.unlink(stripped)
         archive.write(path)
 
-    return _kept("kernel-%s.cpio" % base, [guest] + modules, make)
+    return _kept("kernel-%s.cpio" % base, [guest] + modules + kunit, make)
 
 
 def program(source):
@@ -332,7 +356,7 @@ def boot(iso, base, plan, environment, kargs="", files=()):
         for level, name, path in plan:
             inside = "tests/" + name + (".sh" if path.endswith(".sh") else "")
             tests.file(inside, path, 0o755)
-            lines[level].append("%s /%s\n" % (name, inside))
+            lines["guest" if level == "guest" else "host"].append("%s /%s\n" % (name, inside))
         for level, text in lines.items():
             tests.data("plan/" + level, "".join(text))
         tests.data("plan/environment", "".join("export %s='%s'\n" % pair for pair in sorted(environment.items())))

@@ -11,6 +11,8 @@ The verdict channel carries one line at a time, each whole or not there at all:
     1..N                        its plan, first or last: how many results there are if it ran to its end
     end NAME STATUS             it ended, with this exit status
     guest start, done guest, guest end STATUS, done
+    report LINE                 a kernel has found something wrong with itself: the test that runs fails, or if none does,
+                                because it is the host's and a guest has just ended, all tests of that guest
 
 A test passes if it began and ended once, ended with status 0, gave its plan, as many results, numbered from one, and none
 of them is "not ok".  All else fails, and only silence is an ERROR: it says nothing about what was to be tested.  The
@@ -67,6 +69,14 @@ def judge_lines(name, lines, status):
     return Verdict(name, PASS, "", lines)
 
 
+def complained(verdict, who, reports):
+    """The same verdict, or if there are reports, a failure that names the first."""
+    if not reports:
+        return verdict
+    return Verdict(verdict.name, FAIL, "ERROR %s: %s" % (who, printable(reports[0])),
+                   verdict.lines + ["# %s: %s" % (who, line) for line in reports])
+
+
 def printable(line):
     """Safe to show, however wild."""
     shown = "".join(c if c.isprintable() and ord(c) < 127 else "?" for c in line)
@@ -86,6 +96,8 @@ class Channel:
         self.events = []            # boot host, boot guest, guest start, guest end N, done, in order
         self.stray = []             # lines that belong to nobody
         self.ended_under = None     # the test that took the guest with it
+        self.reports = []           # what the kernel has said of itself while the current test ran
+        self.of_guest = []          # tests that ended in the guest
 
     def feed(self, data):
         *lines, self.rest = (self.rest + data).split(b"\n")
@@ -98,6 +110,8 @@ class Channel:
             self.begin(rest)
         elif word == "end":
             self.end(rest)
+        elif word == "report":
+            self.report(rest)
         elif re.fullmatch(r"boot (host|guest)|guest start|guest end -?\d*|done guest|done", line):
             self.event(line)
         elif self.current is not None:
@@ -119,6 +133,15 @@ class Channel:
             self.fail("ERROR %s" % ("the guest ended under it" if line.startswith("guest end") else
                                     "the machine restarted under it" if line.startswith("boot") else "no end of it"))
 
+    def report(self, what):
+        if self.current is not None:
+            self.reports.append(what)
+            return
+        for name in self.of_guest:
+            self.verdicts[name] = complained(self.verdicts[name], "the host's kernel", [what])
+        if not self.of_guest:
+            self.stray.append("# report: %s" % printable(what))
+
     def fail(self, directive):
         self.verdicts[self.current] = Verdict(self.current, FAIL, directive, self.lines)
         self.current, self.lines = None, []
@@ -132,7 +155,7 @@ class Channel:
         elif name in self.verdicts:
             self.verdicts[name] = Verdict(name, FAIL, "ERROR it began twice", self.verdicts[name].lines)
         else:
-            self.current, self.lines = name, []
+            self.current, self.lines, self.reports = name, [], []
 
     def end(self, rest):
         self.progress += 1
@@ -143,7 +166,9 @@ class Channel:
             else:
                 self.stray.append("# end without a begin: %s" % printable(rest))
             return
-        self.verdicts[name] = judge_lines(name, self.lines, int(status))
+        self.verdicts[name] = complained(judge_lines(name, self.lines, int(status)), "the kernel", self.reports)
+        if "boot guest" in self.events:
+            self.of_guest.append(name)
         self.current, self.lines = None, []
 
     def waiting(self):
