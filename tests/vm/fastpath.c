@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: what KVM emulates before it has enabled interrupts again is counted as exactly as everything else, and nothing that
+ * may sleep is called there.
+ *
+ * Such are WRMSRs of the x2APIC's interrupt command and, on Intel, of the timer's deadline.  A counter is only to be told
+ * of them; perf, which takes locks, waits.  On a kernel with DEBUG_ATOMIC_SLEEP stock 6.1 complains of itself here, which
+ * the runner takes as a failure (6.1-debug-stock).
+ */
+#include "vm.h"
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+static const struct {
+	const char *what, *letters;
+	unsigned int emulated;		/* the end of the counter is at this one of those that are emulated; 0: far */
+} rows[] = {
+	{ "interrupts", "(n3x)9 n3", 0 },
+	{ "interrupts, one behind the other", "n3 x9 n3", 0 },
+	{ "deadlines", "(n3t)9 n3", 0 },
+	{ "both", "(n3xtn2txxt)9 n3", 0 },
+	{ "an end at an interrupt", "(n3x)9 n3", 4 },
+	{ "an end at an interrupt, one behind the other", "n3 x9 n3", 4 },
+	{ "an end at a deadline", "(n3t)9 n3", 4 },
+	{ "an end amid both", "(n3xtn2txxt)9 n3", 7 },
+};
+
+int main(void)
+{
+	unsigned int row, fixed;
+	char what[128];
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (row = 0; row < ARRAY_SIZE(rows); row++) {
+		for (fixed = 0; fixed <= !vm_seen.amd; fixed++) {
+			uint64_t next = 0, to;
+			unsigned int i, emulated = 0;
+
+			vm_body(&body, rows[row].letters);
+			s.body = &body;
+			s.n = 1;
+			s.counter[0] = (struct vm_counter) {
+				.fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true,
+			};
+			snprintf(what, sizeof(what), "%s, %s", rows[row].what, fixed ? "fixed" : "general");
+			if (!rows[row].emulated) {
+				vm_stretch(&vm, &s);
+				vm_check(&s, what);
+				continue;
+			}
+			/* How far it is to that instruction: by making each event the last one, until the PMI comes there. */
+			for (i = 0; i < body.insns && emulated < rows[row].emulated; i++) {
+				emulated += body.insn[i].emulated;
+				next = body.insn[i].next;
+			}
+			s.interrupted = true;
+			for (to = i; to < VM_TRIES * i; to++) {
+				s.counter[0].start = -(to % (3 * i) + i);
+				vm_stretch(&vm, &s);
+				if (vm_seen.pmis && vm_seen.pmi[0].rip == next && vm_ends_are_alike(&s.frame))
+					break;
+			}
+			s.interrupted = false;
+			check(vm_seen.pmis && vm_seen.pmi[0].rip == next, "%s: the PMI is right behind it", what);
+			vm_check(&s, what);
+		}
+	}
+	vm_close(&vm);
+	return check_done();
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: what userspace reads of a vCPU that has left KVM_RUN is all there is; a new VM that is given it goes on from there
+ * as if nothing had been.  And what userspace writes to a counter stands, whatever had not been accounted for yet.
+ *
+ * The vCPU leaves at an OUT or at a write where no memory is.  Userspace has KVM complete that first, as it must before it
+ * saves anything; the instruction then has been emulated, and counts.  In some rows this is the event by which the counter
+ * passes its end: then value, status and PMI have to be in what is saved.  The order of MSRs is QEMU's.
+ */
+#include "vm.h"
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+static struct saved {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_lapic_state lapic;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp;
+	uint64_t counter, selector, fixed_control, status, control;
+} saved;
+
+static uint32_t selector_msr(const struct vm_counter *c)
+{
+	return vm_seen.amd ? MSR_AMD_CTL0 + 2 * c->index : MSR_EVNTSEL0 + c->index;
+}
+
+/* Userspace's name of a counter has no full-width write in it. */
+static uint32_t counter_msr(const struct vm_counter *c)
+{
+	return vm_seen.amd || c->fixed ? vm_counter_msr(c) : MSR_PERFCTR0 + c->index;
+}
+
+static void save(const struct vm_counter *c)
+{
+	must(!ioctl(vm.vcpu, KVM_GET_MP_STATE, &saved.mp), "state");
+	must(!ioctl(vm.vcpu, KVM_GET_REGS, &saved.regs), "registers");
+	must(!ioctl(vm.vcpu, KVM_GET_SREGS, &saved.sregs), "registers");
+	saved.counter = vm_get_msr(&vm, counter_msr(c));
+	if (!c->fixed)
+		saved.selector = vm_get_msr(&vm, selector_msr(c));
+	if (!vm_seen.amd) {
+		saved.fixed_control = vm_get_msr(&vm, MSR_FIXED_CTR_CTRL);
+		saved.control = vm_get_msr(&vm, MSR_GLOBAL_CTRL);
+		saved.status = vm_get_msr(&vm, MSR_GLOBAL_STATUS);
+	}
+	must(!ioctl(vm.vcpu, KVM_GET_LAPIC, &saved.lapic), "local APIC");
+	must(!ioctl(vm.vcpu, KVM_GET_VCPU_EVENTS, &saved.events), "events");
+}
+
+static void restore(const struct vm_counter *c)
+{
+	must(!ioctl(vm.vcpu, KVM_SET_REGS, &saved.regs), "registers");
+	must(!ioctl(vm.vcpu, KVM_SET_SREGS, &saved.sregs), "registers");
+	if (!vm_seen.amd) {
+		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
+		vm_set_msr(&vm, MSR_GLOBAL_CTRL, 0);
+	}
+	vm_set_msr(&vm, counter_msr(c), saved.counter);
+	if (!c->fixed)
+		vm_set_msr(&vm, selector_msr(c), saved.selector);
+	if (!vm_seen.amd) {
+		vm_set_msr(&vm, MSR_GLOBAL_STATUS, saved.status);
+		vm_set_msr(&vm, MSR_GLOBAL_OVF_CTRL, 0);
+		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, saved.fixed_control);
+		vm_set_msr(&vm, MSR_GLOBAL_CTRL, saved.control);
+	}
+	must(!ioctl(vm.vcpu, KVM_SET_LAPIC, &saved.lapic), "local APIC");
+	must(!ioctl(vm.vcpu, KVM_SET_VCPU_EVENTS, &saved.events), "events");
+	must(!ioctl(vm.vcpu, KVM_SET_MP_STATE, &saved.mp), "state");
+}
+
+static void complete(void)
+{
+	vm.run->immediate_exit = 1;
+	must(ioctl(vm.vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "KVM completes an instruction and comes back");
+	vm.run->immediate_exit = 0;
+}
+
+/* To a new VM, which then goes on in the place of this one; its memory is this program's, and so already there. */
+static void move(struct vm *unused)
+{
+	struct vm next = { .hook = vm.hook, .before = vm.before };
+
+	(void)unused;
+	complete();
+	save(&s.counter[0]);
+	vm_close(&vm);
+	vm_open(&vm);
+	vm.hook = next.hook;
+	vm.before = next.before;
+	restore(&s.counter[0]);
+}
+
+#define WRITTEN		0x123456
+
+static void set(struct vm *unused)
+{
+	(void)unused;
+	vm_set_msr(&vm, counter_msr(&s.counter[0]), WRITTEN);
+}
+
+static void set_completed(struct vm *v)
+{
+	complete();
+	set(v);
+}
+
+static const struct {
+	const char *what, *letters;
+	void (*hook)(struct vm *vm);
+	int to;			/* the end of the counter: so many events before or behind the instruction; NEVER */
+#define NEVER 1000
+	int own;		/* what of the instruction itself a write leaves */
+} rows[] = {
+	{ "moved", "n9cf H n30cf", move, NEVER, 0 },
+	{ "moved at memory", "n9cf N n30cf", move, NEVER, 0 },
+	{ "moved twice", "n9cf H n30cf N cfn9", move, NEVER, 0 },
+	{ "moved at its end", "n9cf H n30cf", move, 0, 0 },
+	{ "moved at its end, at memory", "n9cf N n30cf", move, 0, 0 },
+	{ "moved before its end", "n9cf H n30cf", move, 9, 0 },
+	{ "moved right before its end", "n9cf H n30cf", move, 2, 0 },
+	{ "moved behind its end", "n20 H n30cf", move, -9, 0 },
+	{ "set before the OUT is complete", "n50cf H n100cf", set, NEVER, 1 },
+	{ "set when it is", "n50cf H n100cf", set_completed, NEVER, 0 },
+	{ "set with an event not accounted for", "n50cf N n100cf", set, NEVER, 0 },
+};
+
+static void run(unsigned int row, bool fixed, bool vector)
+{
+	const struct vm_counter counter = { .fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
+	bool moves = rows[row].hook == move;
+	unsigned int tries = 0;
+	uint64_t bit, to;
+	char name[128], what[160];
+
+	vm_seen.fixed_vector = vector;
+	vm_body(&body, rows[row].letters);
+	s.body = &body;
+	s.n = 1;
+	s.counter[0] = counter;
+	vm.hook = moves ? NULL : rows[row].hook;
+	vm_stretch(&vm, &s);
+	snprintf(name, sizeof(name), "%s, %s, %s", rows[row].what, fixed ? "fixed" : "general", vector ? "vector" : "NMI");
+	if (!moves) {
+		check_equal(name, s.counter[0].value, WRITTEN + vm_events(&s, 0, 0, VM_END) - 1 + rows[row].own,
+			    "what was written, and what came behind it");
+		check(!vm_seen.pmis, "%s: no PMI", name);
+		return;
+	}
+	vm.hook = move;
+	/* The new VM's memory is mapped when it is touched: exits, which AMD counts, also between a PMI and its handler. */
+	s.late = vm_seen.amd ? 8 : 0;
+	/*
+	 * A tick of the host, which AMD counts, may move the end of the counter away from the instruction.  Where the PMI
+	 * comes before it, its handler is in between as well, and the place does not matter.
+	 */
+	do {
+		to = vm_events(&s, 0, VM_BEGIN, 0) + 1 + rows[row].to;
+		s.counter[0].start = rows[row].to == NEVER ? 0 : -to;
+		vm_stretch(&vm, &s);
+		must(++tries < VM_TRIES, "two tries are alike");
+	} while (rows[row].to >= 0 && rows[row].to != NEVER && vm_events(&s, 0, VM_BEGIN, 0) + 1 + rows[row].to != to);
+	vm_check(&s, name);
+	if (rows[row].to == 0 && vm_seen.pmis)
+		check_equal("where the PMI comes", vm_seen.pmi[0].rip - (uint64_t)body.code, body.point[0].next - (uint64_t)body.code,
+			    "right behind the instruction");
+
+	if (body.points > 1 || rows[row].to < 0)
+		return;
+	snprintf(what, sizeof(what), "%s: saved counter", name);
+	check_equal(what, vm_signed(saved.counter), vm_signed(s.counter[0].start + vm_events(&s, 0, VM_BEGIN, 0) + 1),
+		    "with the instruction that it stands behind");
+	bit = rows[row].to ? 0 : vm_bit(&s.counter[0]);
+	if (!vm_seen.amd) {
+		snprintf(what, sizeof(what), "%s: saved status", name);
+		check_equal(what, saved.status, bit, "set if that was its last event");
+	}
+	snprintf(what, sizeof(what), "%s: saved PMI", name);
+	check_equal(what, saved.events.nmi.pending + saved.events.nmi.injected +
+		    (((uint8_t *)saved.lapic.regs)[0x200 + 0x10 * (VM_PMI / 32)] >> VM_PMI % 32 & 1), bit != 0,
+		    "it waits to be taken");
+}
+
+int main(void)
+{
+	unsigned int row, fixed, vector;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (row = 0; row < ARRAY_SIZE(rows); row++)
+		for (fixed = 0; fixed <= !vm_seen.amd; fixed++)
+			for (vector = 0; vector <= 1; vector++)
+				run(row, fixed, vector);
+	vm_close(&vm);
+	return check_done();
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a counter that passes its end makes one PMI, at once, whoever has counted the last event, perf or KVM.
+ *
+ * The same stretch again and again, with a counter that starts one nearer to its end each time: so its end is at each of
+ * the stretch's events once, plain or emulated, and behind the last one there is no PMI any more.
+ *
+ *	once	one PMI, or none if the end is not reached; no second one for what perf and KVM both have seen
+ *	when	before the next instruction: as many events as there were to the end
+ *	status	its bit is set when the PMI comes, and not again behind it (Intel)
+ *	value	the counter goes on behind its end, and is exact
+ *
+ * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's own rule.
+ */
+#include "vm.h"
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+static const struct {
+	const char *what, *letters;
+	enum vm_event event;
+	enum vm_privilege privilege;
+	bool fixed, vector;
+} rows[] = {
+	{ "plain, kernel", "(n7jn9)4 n9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, kernel", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, kernel", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 1, 0 },
+	{ "each kind of exit, by a vector", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_BOTH, 0, 1 },
+	{ "each kind of exit, by a vector", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 1, 1 },
+	{ "fast paths", "n3xn3tn5xtx2n9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, user", "U n3cn2pj2oin5OIWMn3fFvn9 n40 K n", VM_INSNS, VM_USER, 0, 0 },
+	{ "each kind of exit, user", "U n3cn2pj2oin5OIWMn3fFvn9 n40 K n", VM_INSNS, VM_USER, 1, 0 },
+	{ "user and kernel", "n3cn2cfn3 U n3cn2cfn3 K n3cn2cfn9", VM_INSNS, VM_BOTH, 0, 0 },
+	{ "kernel beside user", "n3cn2cfn3 U n3cn2cfn3 K n3cn2cfn9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "branches", "(nFn2jFcFjn)3 U (nFn2jFcFjn)3 K (nj)40", VM_BRANCHES, VM_BOTH, 0, 0 },
+	{ "a long way", "(n5cnfcn4f2nc2)14 n9", VM_INSNS, VM_KERNEL, 0, 0 },
+};
+
+/* More than what vm_stretch_asm executes behind the code. */
+#define TAIL	40
+
+/* Only of the first few that are wrong. */
+#define WORDS	4
+
+/* The WRMSR that enables the counter, and its interrupt, is the one event that was to go. */
+static void by_enabling(bool fixed)
+{
+	vm_seen.fixed_vector = false;
+	vm_body(&body, "n40");
+	s.body = &body;
+	s.n = 1;
+	s.interrupted = true;
+	s.counter[0] = (struct vm_counter) {
+		.fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -1,
+	};
+	vm_stretch(&vm, &s);
+	vm_check(&s, fixed ? "the WRMSR that enables it, fixed" : "the WRMSR that enables it, general");
+	check(vm_seen.pmis && vm_seen.pmi[0].rip == (uint64_t)vm_switched, "the PMI comes right behind the WRMSR");
+	s.interrupted = false;
+}
+
+static void sweep(unsigned int row)
+{
+	struct vm_counter counter = {
+		.event = rows[row].event, .privilege = rows[row].privilege, .fixed = rows[row].fixed, .interrupt = true,
+	};
+	uint64_t first = (uint64_t)body.code, all, to, begin, late, ends = 0;
+	unsigned int once = 0, when = 0, status = 0, value = 0, words = 0, plain = 0;
+	char what[128];
+
+	vm_seen.fixed_vector = rows[row].vector;
+	vm_body(&body, rows[row].letters);
+	s.body = &body;
+	s.n = 1;
+	s.counter[0] = counter;
+	vm_stretch(&vm, &s);
+	all = s.counter[0].value;
+	/* The first event that is in the code, and not yet in vm_switch. */
+	begin = rows[row].event == VM_BRANCHES ? 5 : rows[row].privilege == VM_USER ? 2 : vm_seen.amd ? 13 : 12;
+	for (to = begin; to <= all + 3; to++) {
+		const struct vm_pmi *pmi = &vm_seen.pmi[0];
+		uint64_t expected;
+		bool end;
+
+		/* Not in vm_switch, behind the code: what is there must not be interrupted. */
+		if (to + TAIL > all && to <= all)
+			continue;
+		s.counter[0] = counter;
+		s.counter[0].start = -to;
+		vm_stretch(&vm, &s);
+		expected = vm_expected(&s, 0);
+		end = !(expected >> (VM_WIDTH - 1));	/* it has come from below zero */
+		ends += end;
+		if (vm_seen.pmis != end) {
+			once++;
+			if (words++ < WORDS)
+				sayf("# %llu to go: %u PMIs, want %u; the counter %lld, status %#llx", (unsigned long long)to, vm_seen.pmis,
+				     end, (long long)(s.counter[0].value << 16) >> 16, (unsigned long long)s.status);
+		}
+		if (s.counter[0].value != expected) {
+			value++;
+			if (words++ < WORDS)
+				sayf("# %llu to go: the counter is %lld, want %lld", (unsigned long long)to,
+				     (long long)(s.counter[0].value << 16) >> 16, (long long)(expected << 16) >> 16);
+		}
+		if (!vm_seen.amd && (s.status || (vm_seen.pmis && pmi->status != vm_bit(&s.counter[0])))) {
+			status++;
+			if (words++ < WORDS)
+				sayf("# %llu to go: status %#llx at the PMI, %#llx at the end", (unsigned long long)to,
+				     vm_seen.pmis ? (unsigned long long)pmi->status : 0, (unsigned long long)s.status);
+		}
+		if (!vm_seen.pmis || pmi->rip <= first || pmi->rip > first + body.length)
+			continue;
+		plain += vm_pmi_events(&s, 0, VM_BEGIN, 0) == to;
+		late = vm_pmi_late(&s, 0, VM_BEGIN, 0, to);
+		if (late) {
+			when++;
+			if (words++ < WORDS)
+				sayf("# %llu to go: PMI %lld too late, at %#llx in the code", (unsigned long long)to, (long long)late,
+				     (unsigned long long)(pmi->rip - first));
+		}
+	}
+	snprintf(what, sizeof(what), "%s, %s", rows[row].what, counter.fixed ? "fixed" : "general");
+	check(once == 0, "%s: %llu ends, one PMI each", what, (unsigned long long)ends);
+	check(when == 0, "%s: at once", what);
+	check(plain > ends / 2, "%s: most without perf's delay", what);
+	if (!vm_seen.amd)
+		check(status == 0, "%s: status", what);
+	check(value == 0, "%s: value", what);
+}
+
+int main(void)
+{
+	unsigned int row;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (row = 0; row < ARRAY_SIZE(rows); row++)
+		if (!rows[row].fixed || !vm_seen.amd)
+			sweep(row);
+	by_enabling(false);
+	if (!vm_seen.amd)
+		by_enabling(true);
+	vm_close(&vm);
+	return check_done();
+}
