@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+/// The parts of a counter are read and written by its accessors only: anybody else
+/// would forget what perf has counted, or what was emulated and not consumed.
+// Comments: pmc_count_*() take and give numbers and are not concerned.
+virtual report
+
+@parts@
+identifier fn;
+struct kvm_pmc *pmc;
+position p;
+@@
+fn(...)
+{
+<...
+(
+	pmc->counter@p
+|
+	pmc->emulated_counter@p
+|
+	pmc->overflow_reported@p
+)
+...>
+}
+
+@script:python depends on report@
+fn << parts.fn;
+p << parts.p;
+@@
+accessors = {
+	"pmc_read_counter", "pmc_write_counter", "pmc_reset_counter", "pmc_stop_counter",
+	"pmc_pause_counter", "pmc_resume_counter", "pmc_reprogram_counter",
+	"kvm_pmu_incr_counter", "kvm_perf_overflow", "kvm_pmu_reset",
+}
+if fn not in accessors:
+	print("%s:%s: part of a counter used outside of its accessors, in %s()" % (p[0].file, p[0].line, fn))
