@@ -13,8 +13,10 @@
 /* Of AMD and most of Intel 48, of older ones 40 and 32; the ends of what the header allows. */
 static const unsigned int widths[] = { 1, 31, 32, 40, 48, 63 };
 
-#define for_each_mask(i, mask) \
-	for (i = 0; i < ARRAY_SIZE(widths) && ((mask) = (1ULL << widths[i]) - 1); i++)
+static u64 mask_of(unsigned int i)
+{
+	return (1ULL << widths[i]) - 1;
+}
 
 /* Values that have a border nearby, in a counter of this width. */
 static u64 interesting(unsigned int n, u64 mask)
@@ -28,10 +30,11 @@ static u64 interesting(unsigned int n, u64 mask)
 
 static void read_is_the_sum(struct kunit *test)
 {
+	unsigned int i, n;
 	u64 mask;
-	int i, n;
 
-	for_each_mask(i, mask) {
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		for (n = 0; n < INTERESTING; n++) {
 			u64 v = interesting(n, mask);
 
@@ -47,10 +50,11 @@ static void read_is_the_sum(struct kunit *test)
 static void write_offsets(struct kunit *test)
 {
 	static const u64 perf[] = { 0, 1, 1000, 1ULL << 31, 1ULL << 47, 1ULL << 62 };
+	unsigned int i, n, p;
 	u64 mask;
-	int i, n, p;
 
-	for_each_mask(i, mask) {
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		for (n = 0; n < INTERESTING; n++) {
 			for (p = 0; p < ARRAY_SIZE(perf); p++) {
 				u64 v = interesting(n, mask);
@@ -78,20 +82,23 @@ static void write_offsets(struct kunit *test)
 
 static void write_drops_what_is_too_wide(struct kunit *test)
 {
+	unsigned int i;
 	u64 mask;
-	int i;
 
-	for_each_mask(i, mask)
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		KUNIT_EXPECT_EQ(test, pmc_count_write(~0ULL, 0, mask), mask);
+	}
 }
 
 static void emulated_events_wrap(struct kunit *test)
 {
 	struct pmc_count count;
+	unsigned int i;
 	u64 mask;
-	int i;
 
-	for_each_mask(i, mask) {
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		count = pmc_count_consume(mask, 0, 1, mask);
 		KUNIT_EXPECT_EQ(test, count.base, 0ULL);
 		KUNIT_EXPECT_TRUE(test, count.emulated_wrapped);
@@ -112,10 +119,11 @@ static void emulated_events_wrap(struct kunit *test)
 static void perf_goes_first(struct kunit *test)
 {
 	struct pmc_count count;
+	unsigned int i;
 	u64 mask;
-	int i;
 
-	for_each_mask(i, mask) {
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		if (mask == 1)
 			continue;
 
@@ -137,12 +145,13 @@ static void perf_goes_first(struct kunit *test)
 
 static void period_is_what_wraps(struct kunit *test)
 {
+	unsigned int i, n;
 	u64 mask;
-	int i, n;
 
 	KUNIT_EXPECT_EQ(test, pmc_count_period(0, 0xff), 256ULL);
 	KUNIT_EXPECT_EQ(test, pmc_count_period(0xff, 0xff), 1ULL);
-	for_each_mask(i, mask) {
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		mask = mask_of(i);
 		for (n = 0; n < INTERESTING; n++) {
 			u64 v = interesting(n, mask);
 			u64 period = pmc_count_period(v, mask);
@@ -157,12 +166,11 @@ static void period_is_what_wraps(struct kunit *test)
 static void as_one_by_one(struct kunit *test)
 {
 	const u64 mask = 7;
-	unsigned int value, before, perf, emulated, k;
+	unsigned int n, k;
 
-	for (value = 0; value <= mask; value++)
-	for (before = 0; before <= 2 * mask; before++)
-	for (perf = 0; perf <= mask; perf++)
-	for (emulated = 0; emulated <= mask; emulated++) {
+	/* All of 8 values, 15 counts of perf before, 8 since, 8 emulated events. */
+	for (n = 0; n < 8 * 15 * 8 * 8; n++) {
+		unsigned int value = n % 8, before = n / 8 % 15, perf = n / 120 % 8, emulated = n / 960;
 		u64 base = pmc_count_write(value, before, mask);
 		struct pmc_count count = pmc_count_consume(base, before + perf, emulated, mask);
 		unsigned int by_perf = 0, by_emulation = 0, v = value;
@@ -197,6 +205,7 @@ static struct kunit_suite pmc_count_suite = {
 	.name = "pmc_count",
 	.test_cases = pmc_count_cases,
 };
+
 kunit_test_suite(pmc_count_suite);
 
 MODULE_DESCRIPTION("KUnit tests of KVM's counter arithmetic");

@@ -13,17 +13,17 @@ for module in /lib/kunit/*.ko; do
 	suite=$(basename "$module" _test.ko)
 	insmod "$module"
 	results=/sys/kernel/debug/kunit/$suite/results
-	cat $results
-	grep -c '^    ok \|^    not ok ' $results > /tmp/cases
+	cat "$results"
+	grep -c '^    ok \|^    not ok ' "$results" > /tmp/cases
 	check "$suite: has cases" [ "$(cat /tmp/cases)" -gt 0 ]
-	grep '^    ok \|^    not ok ' $results > /tmp/results
+	grep '^    ok \|^    not ok ' "$results" > /tmp/results
 	while read -r line; do
 		case $line in
 		"ok "*) check "$suite: ${line##* }" true ;;
 		*) check "$suite: ${line##* }" false ;;
 		esac
 	done < /tmp/results
-	check "$suite: the suite as a whole" grep -q "^ok .* $suite\$" $results
+	check "$suite: the suite as a whole" grep -q "^ok .* $suite\$" "$results"
 	rmmod "$(basename "$module" .ko)"
 done
 check_done

@@ -26,6 +26,10 @@
 
 /**
  * pmc_count_read - what the guest would read
+ * @base: where the counter stood
+ * @perf: what perf has counted
+ * @emulated: what KVM has emulated
+ * @mask: the width
  *
  * Return: the value of the counter.
  */
@@ -53,6 +57,9 @@ static inline u64 pmc_count_write(u64 value, u64 perf, u64 mask)
 
 /**
  * pmc_count_wrapped - has what perf has counted taken the counter past its end?
+ * @base: where the counter stood
+ * @perf: what perf has counted
+ * @mask: the width
  *
  * Return: true if it has, since the counter was last written or consumed.
  */
@@ -75,6 +82,10 @@ struct pmc_count {
 
 /**
  * pmc_count_consume - make one number of the three
+ * @base: where the counter stood
+ * @perf: what perf has counted
+ * @emulated: what KVM has emulated
+ * @mask: the width
  *
  * What perf has counted goes first: it has its own way to report that the
  * counter passed its end, so only what comes on top may be held against the
@@ -113,6 +124,8 @@ static inline bool pmc_count_owes(struct pmc_count count, bool reported)
 
 /**
  * pmc_count_period - how far it is to the end of a counter
+ * @value: where it stands
+ * @mask: the width
  *
  * Return: the number of events that wrap a counter of this @value, 1 to @mask + 1.
  */
