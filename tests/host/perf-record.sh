@@ -11,6 +11,9 @@
 
 index=1
 [ "$ROLE" = host ] || index=3
+# A host that watches itself takes so long for an exit that a timer of its guest is always due, and sampled.
+least=90
+case $VARIANT in *-debug*) least=50 ;; esac
 
 for period in 100000 250007; do
 	perf record -q -N -B -e instructions:u -c $period -o data loop $index 2000000 > truth
@@ -22,6 +25,6 @@ for period in 100000 250007; do
 	perf report -i data --stdio -q > report
 	# The first line with a share is the largest: "    98.75%  loop     loop           [.] work"
 	share=$(sed -n 's/^ *\([0-9]*\)\.[0-9]*%  *loop .*/\1/p' report | head -n 1)
-	check_between "period $period: share of the loop" "${share:-0}" 90 100 "all else in the process is far shorter than a period"
+	check_between "period $period: share of the loop" "${share:-0}" $least 100 "all else in the process is far shorter than a period"
 done
 check_done

@@ -185,7 +185,8 @@ def perf_binary():
 def common():
     busybox = _package("/bin/busybox", "busybox-static")
     perf = perf_binary()
-    ours = [os.path.join(LIB, name) for name in ("init", "run-tests", "complaints", "check.sh")] + [os.path.join(TOP, "scripts/reload")]
+    ours = [os.path.join(LIB, name) for name in ("init", "run-tests", "complaints", "check.sh")]
+    ours.append(os.path.join(TOP, "scripts/reload"))
     tools = {name: program("tests/lib/%s.c" % name) for name in ("mark", "loop")}
 
     def make(path):
