@@ -3,13 +3,13 @@
 # Verbs only; 'make' alone tells them.  What they do is in scripts/, tests/ and
 # tools/, each of which runs without make too.
 
-export BASE VENDOR TESTS V ALL
+export BASE VENDOR TESTS V ALL RELEASE KERNEL
 export VERB = $@
 # What a user should repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test bench check clean
+.PHONY: help run test bench check series apply modules dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -29,6 +29,20 @@ bench:
 
 check:
 	@scripts/check
+
+series:
+	@scripts/packages series
+	@scripts/series
+
+apply:
+	@scripts/apply
+
+modules:
+	@scripts/packages modules
+	@scripts/modules
+
+dkms:
+	@scripts/dkms
 
 clean:
 	@scripts/clean
