@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The performance counters' interrupt, while a guest has the counters.
+ *
+ * The host takes it as an NMI.  A guest's would be one of a kind that nobody
+ * could tell from the host's without a look at the PMU, and would reach the
+ * host whatever the guest has masked.  So LVTPC is the guest's as long as the
+ * counters are, with a vector of its own.
+ *
+ * LVTPC is switched only while no counter can count, i.e. with the global
+ * control at 0, lest an overflow goes the way of the wrong owner:
+ *
+ *	load:	host's events out, global control 0, LVTPC, guest's registers
+ *	put:	global control 0, guest's registers saved, LVTPC, host's events in
+ */
+#include <linux/export.h>
+#include <linux/hardirq.h>
+#include <linux/kprobes.h>
+#include <linux/lockdep.h>
+#include <linux/perf_event.h>
+#include <linux/percpu.h>
+
+#include <asm/apic.h>
+#include <asm/idtentry.h>
+#include <asm/irq_vectors.h>
+#include <asm/msr.h>
+#include <asm/nmi.h>
+#include <asm/perf_mediated.h>
+
+#include "perf_event.h"
+
+DEFINE_PER_CPU(bool, perf_guest_lvtpc);
+/* The host was owed an NMI when the guest took over. */
+static DEFINE_PER_CPU(bool, late_host_nmi);
+
+/*
+ * A counter of the host may have overflowed in the last moment before it was
+ * stopped, and the NMI be on its way.  Its event has been updated and taken off,
+ * the NMI has nothing left to do, but it must not become an unknown one.
+ */
+static bool host_nmi_may_come(void)
+{
+	u64 status;
+
+	if (!perf_mediated_host_waits())
+		return false;
+
+	if (boot_cpu_has(X86_FEATURE_PERFMON_V2))
+		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
+	else
+		rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+
+	return status;
+}
+
+/**
+ * perf_load_guest_lvtpc - route this CPU's PMIs to the guest
+ * @lvtpc: the guest's own LVTPC, of which the mask bit counts
+ *
+ * Between perf_load_guest_context() and the load of the guest's registers, with
+ * the global control at 0.  Again, if the guest's mask bit has changed.
+ *
+ * From here on the NMI handler does not touch the PMU.
+ */
+void perf_load_guest_lvtpc(u32 lvtpc)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!perf_guest_has_pmu()))
+		return;
+
+	/* The NMI handler writes LVTPC: it has to know before it is changed. */
+	if (!__this_cpu_read(perf_guest_lvtpc)) {
+		__this_cpu_write(late_host_nmi, host_nmi_may_come());
+		__this_cpu_write(perf_guest_lvtpc, true);
+		barrier();
+	}
+
+	apic_write(APIC_LVTPC, PERF_GUEST_MEDIATED_PMI_VECTOR | (lvtpc & APIC_LVT_MASKED));
+}
+EXPORT_SYMBOL_GPL(perf_load_guest_lvtpc);
+
+/**
+ * perf_put_guest_lvtpc - route this CPU's PMIs to the host
+ *
+ * After the guest's registers have been saved, with the global control at 0 and
+ * no overflow left in the PMU's status, and before perf_put_guest_context().
+ */
+void perf_put_guest_lvtpc(void)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!__this_cpu_read(perf_guest_lvtpc)))
+		return;
+
+	/* Selectors are written by the driver itself, as it starts its events anew. */
+	x86_pmu_forget_fixed_ctrl(this_cpu_ptr(&cpu_hw_events));
+
+	apic_write(APIC_LVTPC, APIC_DM_NMI);
+	barrier();
+	__this_cpu_write(perf_guest_lvtpc, false);
+	__this_cpu_write(late_host_nmi, false);
+}
+EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
+
+/* An NMI, of which all that is known is that the PMU's is the guest's by now. */
+int perf_guest_lvtpc_nmi(void)
+{
+	if (!__this_cpu_read(late_host_nmi))
+		return NMI_DONE;
+
+	__this_cpu_write(late_host_nmi, false);
+	return NMI_HANDLED;
+}
+NOKPROBE_SYMBOL(perf_guest_lvtpc_nmi);
+
+DEFINE_IDTENTRY_SYSVEC(sysvec_perf_guest_pmi)
+{
+	apic_eoi();
+	inc_irq_stat(perf_guest_pmis);
+	perf_mediated_pmi();
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* LVTPC, while a guest has the PMU; see arch/x86/events/mediated.c. */
+#ifndef _ASM_X86_PERF_MEDIATED_H
+#define _ASM_X86_PERF_MEDIATED_H
+
+#include <linux/perf_mediated.h>
+
+#ifdef CONFIG_GUEST_PERF_EVENTS
+
+DECLARE_PER_CPU(bool, perf_guest_lvtpc);
+
+void perf_load_guest_lvtpc(u32 lvtpc);
+void perf_put_guest_lvtpc(void);
+int perf_guest_lvtpc_nmi(void);
+
+/* Would a PMI on this CPU be a guest's? */
+static __always_inline bool perf_guest_has_lvtpc(void)
+{
+	return static_branch_unlikely(&perf_mediated_used) && __this_cpu_read(perf_guest_lvtpc);
+}
+
+#else
+
+static __always_inline bool perf_guest_has_lvtpc(void)
+{
+	return false;
+}
+
+static inline int perf_guest_lvtpc_nmi(void)
+{
+	return 0;
+}
+
+#endif /* CONFIG_GUEST_PERF_EVENTS */
+
+#endif /* _ASM_X86_PERF_MEDIATED_H */

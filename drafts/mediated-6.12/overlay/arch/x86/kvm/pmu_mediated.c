@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A vPMU that is the CPU's own PMU for as long as the vCPU runs.
+ *
+ * The guest reads and writes counters and the global control without an exit;
+ * selectors exit, so that the event filter is KVM's.  Who has a CPU's PMU is
+ * perf's affair, see include/linux/perf_mediated.h; here is what is done about
+ * it.  A vCPU's counters and overflow status are either
+ *
+ *	loaded	in the registers of the CPU that the vCPU is on, or
+ *	put	in struct kvm_pmu.
+ *
+ * Its selectors and its global control are always in struct kvm_pmu, the latter
+ * from VM-exit (on SVM: from the first look) to VM-entry, for KVM needs them to
+ * count what it emulates.
+ *
+ * In the host the guest's counters stand: a VM-exit of VMX clears the global
+ * control, and selectors of SVM count in guest mode only.  So at an exit they
+ * can stay where they are, if perf has no use for the PMU, which perf says in
+ * perf_park_guest_context().  It may come to have one whenever IRQs are on, and
+ * calls back then.  Who looks at registers does so with IRQs off.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/perf_event.h>
+#include <linux/perf_mediated.h>
+
+#include <asm/apic.h>
+#include <asm/msr.h>
+#include <asm/perf_event.h>
+#include <asm/perf_mediated.h>
+
+#include "x86.h"
+#include "cpuid.h"
+#include "irq.h"
+#include "lapic.h"
+#include "pmu.h"
+#include "pmu_mediated.h"
+
+#define CREATE_TRACE_POINTS
+#include "pmu_mediated_trace.h"
+
+bool __read_mostly enable_mediated_pmu;
+EXPORT_SYMBOL_GPL(enable_mediated_pmu);
+
+DEFINE_STATIC_KEY_FALSE(kvm_mediated_pmu_used);
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_used);
+
+struct kvm_mediated_pmu_host __read_mostly kvm_mediated_pmu_host;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_host);
+
+static struct kvm_mediated_pmu_regs regs __read_mostly;
+
+/*
+ * Whose PMIs this CPU's are: the vCPU that was loaded last, until it leaves the
+ * CPU.  A PMI may arrive when the registers have been put, but not later than
+ * IRQs are on behind the VM-exit.
+ */
+static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
+
+static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
+static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
+
+#define kvm_for_each_gp(pmu, i)		for (i = 0; i < (pmu)->nr_arch_gp_counters; i++)
+#define kvm_for_each_fixed(pmu, i)	for (i = 0; i < (pmu)->nr_arch_fixed_counters; i++)
+
+static u32 gp_counter_msr(unsigned int i)
+{
+	return regs.counter + i * regs.stride;
+}
+
+static u32 selector_msr(unsigned int i)
+{
+	return regs.selector + i * regs.stride;
+}
+
+static u32 pmc_msr(const struct kvm_pmc *pmc)
+{
+	if (pmc->type == KVM_PMC_GP)
+		return gp_counter_msr(pmc->idx);
+
+	return regs.fixed_counter + pmc->idx - KVM_FIXED_PMC_BASE_IDX;
+}
+
+static u64 read_register(const struct kvm_pmc *pmc)
+{
+	u64 value;
+
+	if (pmc->type == KVM_PMC_GP)
+		rdpmcl(pmc->idx, value);
+	else
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX), value);
+
+	return value;
+}
+
+/* ---- what is needed */
+
+void kvm_mediated_pmu_unavailable(const char *what)
+{
+	if (!enable_mediated_pmu)
+		return;
+
+	pr_info("no mediated vPMU: %s\n", what);
+	enable_mediated_pmu = false;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_unavailable);
+
+/* What does not depend on the vendor's module; before anybody else asks. */
+void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *vendor_regs)
+{
+	struct x86_pmu_capability cap;
+
+	if (!enable_mediated_pmu)
+		return;
+
+	if (!enable_pmu) {
+		kvm_mediated_pmu_unavailable("guests have no vPMU at all");
+		return;
+	}
+
+	perf_get_x86_pmu_capability(&cap);
+	if (!cap.mediated || !vendor_regs) {
+		kvm_mediated_pmu_unavailable(boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ?
+					     "the CPU's PMU has no version 4 with full-width writes" :
+					     "the CPU's PMU is not AMD's PerfMonV2");
+		return;
+	}
+
+	kvm_mediated_pmu_host.nr_gp = cap.num_counters_gp;
+	kvm_mediated_pmu_host.nr_fixed = cap.num_counters_fixed;
+	kvm_mediated_pmu_host.gp_mask = GENMASK_ULL(cap.bit_width_gp - 1, 0);
+	if (cap.num_counters_fixed)
+		kvm_mediated_pmu_host.fixed_mask = GENMASK_ULL(cap.bit_width_fixed - 1, 0);
+}
+
+static void mediated_pmi(void);
+static void mediated_leave(void);
+
+static const struct perf_mediated_ops mediated_ops = {
+	.pmi	= mediated_pmi,
+	.leave	= mediated_leave,
+};
+
+void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *vendor_regs)
+{
+	if (!enable_mediated_pmu)
+		return;
+
+	regs = *vendor_regs;
+	perf_set_mediated_ops(&mediated_ops);
+	static_branch_enable(&kvm_mediated_pmu_used);
+	pr_info("guests have a mediated vPMU\n");
+}
+
+/* With no VM left. */
+void kvm_mediated_pmu_stop(void)
+{
+	if (static_key_enabled(&kvm_mediated_pmu_used)) {
+		static_branch_disable(&kvm_mediated_pmu_used);
+		perf_set_mediated_ops(NULL);
+	}
+	/* The parameter is the vendor module's, the variable outlives it. */
+	enable_mediated_pmu = false;
+}
+
+/* ---- a VM, and its vCPUs */
+
+/* Serializes the first vCPUs of VMs; perf takes cpu_hotplug_lock, so it is not kvm->lock. */
+static DEFINE_MUTEX(create_mutex);
+
+/*
+ * For each vCPU before it is created, when nothing of this can change any more:
+ * whether there is a PMU, and an APIC in the kernel.
+ */
+int kvm_mediated_pmu_create_vm(struct kvm *kvm)
+{
+	int r = 0;
+
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used) || !kvm->arch.enable_pmu)
+		return 0;
+
+	if (!irqchip_in_kernel(kvm)) {
+		/* Its PMIs could not be delivered, nor could their mask be seen. */
+		pr_info_ratelimited("%s[%d]: no vPMU for this VM: a mediated one needs the APIC in the kernel\n",
+				    current->comm, task_pid_nr(current));
+		return 0;
+	}
+
+	mutex_lock(&create_mutex);
+	if (!kvm->arch.mediated_pmu) {
+		r = perf_create_mediated_pmu();
+		kvm->arch.mediated_pmu = !r;
+	}
+	mutex_unlock(&create_mutex);
+
+	return r;
+}
+
+void kvm_mediated_pmu_destroy_vm(struct kvm *kvm)
+{
+	if (kvm->arch.mediated_pmu)
+		perf_release_mediated_pmu();
+}
+
+/* With the parameter, a vPMU is a mediated one or there is none. */
+bool kvm_mediated_pmu_vm_has_pmu(struct kvm *kvm)
+{
+	return !static_branch_unlikely(&kvm_mediated_pmu_used) || kvm->arch.mediated_pmu;
+}
+
+/* At the end of kvm_pmu_refresh(): the vCPU has not run with what it is now. */
+void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
+		return;
+
+	m->active = vcpu->kvm->arch.mediated_pmu && pmu->version && pmu->nr_arch_gp_counters;
+	m->narrow = pmu->counter_bitmask[KVM_PMC_GP] != kvm_mediated_pmu_host.gp_mask ||
+		    (pmu->nr_arch_fixed_counters &&
+		     pmu->counter_bitmask[KVM_PMC_FIXED] != kvm_mediated_pmu_host.fixed_mask);
+	m->all_counters = m->active && !m->narrow &&
+			  pmu->nr_arch_gp_counters == kvm_mediated_pmu_host.nr_gp &&
+			  pmu->nr_arch_fixed_counters == kvm_mediated_pmu_host.nr_fixed;
+
+	/* A nested hypervisor's own guests and itself can be told apart. */
+	if (m->active && regs.guest_only && guest_cpuid_has(vcpu, X86_FEATURE_SVM))
+		pmu->reserved_bits &= ~(AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
+
+	/* Which MSRs are intercepted depends on all of this. */
+	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+}
+
+void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+
+	kvm_mediated_pmu_put(vcpu);
+	memset(m->selector, 0, sizeof(m->selector));
+	m->fixed_ctrl = 0;
+	m->emulated = 0;
+}
+
+/* ---- load and put */
+
+static void write_selectors(struct kvm_mediated_pmu *m)
+{
+	unsigned long stale = m->stale;
+	unsigned int i;
+
+	for_each_set_bit(i, &stale, KVM_MEDIATED_PMU_MAX_GP)
+		wrmsrl(selector_msr(i), m->selector[i]);
+	if (stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED))
+		wrmsrl(regs.fixed_ctrl, m->fixed_ctrl);
+	m->stale = 0;
+}
+
+static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	unsigned int i;
+	u64 status;
+
+	/*
+	 * Perf has stopped its own counters, but where it has none it stops
+	 * nothing: on a CPU that it has not used since reset, all general
+	 * counters are enabled in here.  A selector would count from the moment
+	 * in which it is written, and an overflow be raised by way of an LVTPC
+	 * that is half changed.
+	 */
+	wrmsrl(regs.global_ctrl, 0);
+	perf_load_guest_lvtpc(lvtpc);
+	m->lvtpc = lvtpc;
+
+	/* With all bits above the guest's set, they end with the guest's. */
+	kvm_for_each_gp(pmu, i)
+		wrmsrl(gp_counter_msr(i), pmu->gp_counters[i].counter |
+		       (kvm_mediated_pmu_host.gp_mask & ~pmu->counter_bitmask[KVM_PMC_GP]));
+	kvm_for_each_fixed(pmu, i)
+		wrmsrl(regs.fixed_counter + i, pmu->fixed_counters[i].counter |
+		       (kvm_mediated_pmu_host.fixed_mask & ~pmu->counter_bitmask[KVM_PMC_FIXED]));
+
+	/* A selector of a counter that the guest does not know of may be anything. */
+	for (i = 0; i < kvm_mediated_pmu_host.nr_gp; i++)
+		wrmsrl(selector_msr(i), i < pmu->nr_arch_gp_counters ? m->selector[i] : 0);
+	if (regs.fixed_ctrl)
+		wrmsrl(regs.fixed_ctrl, m->fixed_ctrl);
+	m->stale = 0;
+
+	rdmsrl(regs.global_status, status);
+	if (status)
+		wrmsrl(regs.global_status_clear, status);
+	/* Userspace may have set more than an overflow of a counter. */
+	status = pmu->global_status & ~pmu->global_ctrl_rsvd;
+	if (status)
+		wrmsrl(regs.global_status_set, status);
+
+	if (regs.guest_only)
+		wrmsrl(regs.global_ctrl, kvm_mediated_pmu_ctrl(pmu));
+	m->ctrl_stale = false;
+	m->loaded = true;
+	__this_cpu_write(pmi_vcpu, vcpu);
+
+	++vcpu->stat.pmu_loads;
+	trace_kvm_pmu_load(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), status);
+}
+
+/* Registers are the vCPU's from its last turn; there is little to do. */
+static void update_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+
+	if (lvtpc == m->lvtpc && !m->stale)
+		return;
+
+	if (regs.guest_only) {
+		__kvm_mediated_pmu_sync_ctrl(vcpu);
+		wrmsrl(regs.global_ctrl, 0);
+	}
+	if (lvtpc != m->lvtpc) {
+		perf_load_guest_lvtpc(lvtpc);
+		m->lvtpc = lvtpc;
+	}
+	write_selectors(m);
+	if (regs.guest_only)
+		wrmsrl(regs.global_ctrl, kvm_mediated_pmu_ctrl(pmu));
+}
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+	u32 lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+
+	lockdep_assert_irqs_disabled();
+
+	perf_load_guest_context();
+	if (likely(m->loaded))
+		update_registers(vcpu, lvtpc);
+	else
+		load_registers(vcpu, lvtpc);
+}
+
+/* Before the guest's global control is replaced, or looked at. */
+void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (m->loaded && m->ctrl_stale) {
+		rdmsrl(regs.global_ctrl, pmu->global_ctrl);
+		m->ctrl_stale = false;
+	}
+	local_irq_restore(flags);
+}
+
+static u64 take_counter(const struct kvm_pmc *pmc, u64 mask)
+{
+	u64 value = read_register(pmc) & mask;
+
+	/* Those who may RDPMC in the host may read any counter. */
+	if (value)
+		wrmsrl(pmc_msr(pmc), 0);
+	return value;
+}
+
+static void put_registers(struct kvm_vcpu *vcpu, bool leave)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	unsigned int i;
+	u64 status;
+
+	lockdep_assert_irqs_disabled();
+
+	if (regs.guest_only) {
+		__kvm_mediated_pmu_sync_ctrl(vcpu);
+		wrmsrl(regs.global_ctrl, 0);
+	}
+
+	rdmsrl(regs.global_status, status);
+	if (status)
+		wrmsrl(regs.global_status_clear, status);
+	/* Without a status register the guest could never clear what is in it. */
+	pmu->global_status = pmu->version > 1 ? status & ~pmu->global_ctrl_rsvd : 0;
+
+	kvm_for_each_gp(pmu, i) {
+		if (m->selector[i])
+			wrmsrl(selector_msr(i), 0);
+	}
+	if (m->fixed_ctrl)
+		wrmsrl(regs.fixed_ctrl, 0);
+
+	kvm_for_each_gp(pmu, i)
+		pmu->gp_counters[i].counter = take_counter(&pmu->gp_counters[i],
+							   pmu->counter_bitmask[KVM_PMC_GP]);
+	kvm_for_each_fixed(pmu, i)
+		pmu->fixed_counters[i].counter = take_counter(&pmu->fixed_counters[i],
+							      pmu->counter_bitmask[KVM_PMC_FIXED]);
+
+	m->loaded = false;
+	++vcpu->stat.pmu_puts;
+	trace_kvm_pmu_put(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), pmu->global_status, leave);
+
+	perf_put_guest_lvtpc();
+	perf_put_guest_context();
+}
+
+void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	lockdep_assert_irqs_disabled();
+
+	/* The guest may have written it, if it can. */
+	if (regs.guest_only)
+		pmu->mediated.ctrl_stale = pmu->version > 1;
+
+	/* A narrower counter has to be loaded anew, see there, before it ends again. */
+	if (unlikely(pmu->mediated.narrow) || !perf_park_guest_context())
+		put_registers(vcpu, false);
+}
+
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (vcpu_to_pmu(vcpu)->mediated.loaded)
+		put_registers(vcpu, false);
+	local_irq_restore(flags);
+}
+
+void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu)
+{
+	__kvm_mediated_pmu_put(vcpu);
+
+	/* There was a time with IRQs on since the last VM-exit. */
+	if (this_cpu_read(pmi_vcpu) == vcpu)
+		this_cpu_write(pmi_vcpu, NULL);
+}
+
+/* Perf needs this CPU's PMU, in which a vCPU is parked. */
+static void mediated_leave(void)
+{
+	struct kvm_vcpu *vcpu = __this_cpu_read(pmi_vcpu);
+
+	if (WARN_ON_ONCE(!vcpu || !vcpu_to_pmu(vcpu)->mediated.loaded))
+		return;
+
+	++vcpu->stat.pmu_leaves;
+	put_registers(vcpu, true);
+}
+
+/*
+ * Hard IRQ.  The vCPU's thread is on this CPU and not in the guest, so that the
+ * request is seen before it is there again.
+ */
+static void mediated_pmi(void)
+{
+	struct kvm_vcpu *vcpu = __this_cpu_read(pmi_vcpu);
+
+	if (!vcpu)
+		return;
+
+	/* The local APIC of Intel has masked the entry as it delivered it. */
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+		vcpu_to_pmu(vcpu)->mediated.lvtpc = APIC_LVT_MASKED;
+
+	++vcpu->stat.pmu_pmis;
+	trace_kvm_pmu_pmi(vcpu->vcpu_id, vcpu_to_pmu(vcpu)->mediated.loaded);
+	kvm_make_request(KVM_REQ_PMI, vcpu);
+}
+
+/* ---- counters and selectors, by KVM */
+
+u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc)
+{
+	unsigned long flags;
+	u64 value;
+
+	local_irq_save(flags);
+	value = pmc_to_pmu(pmc)->mediated.loaded ? read_register(pmc) : pmc->counter;
+	local_irq_restore(flags);
+
+	return value & pmc_bitmask(pmc);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmc_read);
+
+void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
+{
+	unsigned long flags;
+
+	value &= pmc_bitmask(pmc);
+
+	local_irq_save(flags);
+	if (pmc_to_pmu(pmc)->mediated.loaded)
+		wrmsrl(pmc_msr(pmc), value);
+	else
+		pmc->counter = value;
+	local_irq_restore(flags);
+}
+
+/*
+ * What a nested hypervisor of AMD has selected by its own guest-only and host-only
+ * bits: its guest is one of ours, and so is it.  One of the bits alone selects
+ * nothing while it has not enabled virtualization.
+ */
+static bool selected_in_mode(struct kvm_pmc *pmc)
+{
+	struct kvm_vcpu *vcpu = pmc->vcpu;
+	u64 mode = pmc->eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
+
+	if (!regs.guest_only || !mode || mode == (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
+		return true;
+
+	return (vcpu->arch.efer & EFER_SVME) &&
+	       mode == (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY : AMD64_EVENTSEL_HOSTONLY);
+}
+
+/* The vCPU has entered or left its own guest, or its EFER.SVME has changed. */
+void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	unsigned int i;
+
+	kvm_for_each_gp(pmu, i) {
+		if (pmu->gp_counters[i].eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
+			kvm_pmu_request_counter_reprogram(&pmu->gp_counters[i]);
+	}
+}
+EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_mode_changed);
+
+static bool is_emulated_event(u64 eventsel)
+{
+	return !((eventsel ^ kvm_pmu_eventsel.INSTRUCTIONS_RETIRED) & AMD64_RAW_EVENT_MASK_NB) ||
+	       !((eventsel ^ kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED) & AMD64_RAW_EVENT_MASK_NB);
+}
+
+/*
+ * Count one event that KVM has emulated, which the guest's next RDPMC has to see.
+ * Any context, with IRQs off as well.
+ *
+ * Return: whether that was an overflow.
+ */
+bool kvm_mediated_pmc_increment(struct kvm_pmc *pmc)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+	unsigned long flags;
+	u64 value;
+
+	if (!selected_in_mode(pmc))
+		return false;
+
+	local_irq_save(flags);
+	if (pmu->mediated.loaded) {
+		value = (read_register(pmc) + 1) & pmc_bitmask(pmc);
+		wrmsrl(pmc_msr(pmc), value);
+		if (!value && kvm_pmu_has_perf_global_ctrl(pmu))
+			wrmsrl(regs.global_status_set, BIT_ULL(pmc->idx));
+	} else {
+		value = (pmc->counter + 1) & pmc_bitmask(pmc);
+		pmc->counter = value;
+		if (!value && kvm_pmu_has_perf_global_ctrl(pmu))
+			pmu->global_status |= BIT_ULL(pmc->idx);
+	}
+	local_irq_restore(flags);
+
+	if (value)
+		return false;
+
+	++pmc->vcpu->stat.pmu_emulated_overflows;
+	trace_kvm_pmu_emulated_overflow(pmc->vcpu->vcpu_id, pmc->idx);
+	return true;
+}
+
+/*
+ * The guest has selected something else, or may count something else: make up the
+ * selector that does it.  It is written at the next VM-entry.
+ */
+void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 selector, field;
+	int shift;
+
+	if (allowed && pmc_speculative_in_use(pmc) && is_emulated_event(pmc->eventsel))
+		m->emulated |= BIT_ULL(pmc->idx);
+	else
+		m->emulated &= ~BIT_ULL(pmc->idx);
+
+	if (pmc_is_gp(pmc)) {
+		selector = 0;
+		/* Bits of which KVM thinks that they can be ignored are not for hardware. */
+		if (allowed && (pmc->eventsel & ARCH_PERFMON_EVENTSEL_ENABLE) && selected_in_mode(pmc))
+			selector = (pmc->eventsel &
+				    (pmu->raw_event_mask | ARCH_PERFMON_EVENTSEL_USR |
+				     ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_INT |
+				     ARCH_PERFMON_EVENTSEL_ENABLE)) | regs.guest_only;
+		if (m->selector[pmc->idx] == selector)
+			return;
+
+		m->selector[pmc->idx] = selector;
+	} else {
+		shift = (pmc->idx - KVM_FIXED_PMC_BASE_IDX) * INTEL_FIXED_BITS_STRIDE;
+		field = (u64)INTEL_FIXED_BITS_MASK << shift;
+		selector = m->fixed_ctrl & ~field;
+		if (allowed)
+			selector |= pmu->fixed_ctr_ctrl & field;
+		if (m->fixed_ctrl == selector)
+			return;
+
+		m->fixed_ctrl = selector;
+	}
+
+	m->stale |= BIT_ULL(pmc_is_gp(pmc) ? pmc->idx : KVM_MEDIATED_PMU_FIXED);
+}

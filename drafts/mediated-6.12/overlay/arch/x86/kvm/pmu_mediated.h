@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A vPMU that is the CPU's own while the vCPU runs; see pmu_mediated.c. */
+#ifndef __KVM_X86_PMU_MEDIATED_H
+#define __KVM_X86_PMU_MEDIATED_H
+
+#include <linux/jump_label.h>
+#include <linux/kvm_host.h>
+
+struct kvm_pmc;
+struct kvm_pmu;
+
+/**
+ * struct kvm_mediated_pmu_regs - where a vendor's PMU has its registers
+ * @global_ctrl: one bit for each counter
+ * @global_status: the overflows, one bit for each counter
+ * @global_status_clear: clears status bits that are written as one
+ * @global_status_set: sets them
+ * @counter: the first general counter, written in full
+ * @selector: its selector
+ * @stride: from one general counter, or selector, to the next
+ * @fixed_counter: the first fixed counter; 0 if there are none
+ * @fixed_ctrl: the selectors of fixed counters, all in one
+ * @guest_only: what makes a selector count only between VM-entry and VM-exit.
+ *	0 if it is the VM-entry that loads the global control and the VM-exit
+ *	that saves and clears it.
+ */
+struct kvm_mediated_pmu_regs {
+	u32	global_ctrl;
+	u32	global_status;
+	u32	global_status_clear;
+	u32	global_status_set;
+	u32	counter;
+	u32	selector;
+	u32	stride;
+	u32	fixed_counter;
+	u32	fixed_ctrl;
+	u64	guest_only;
+};
+
+/* What the CPU has, while KVM's own idea of it is what it offers to guests. */
+struct kvm_mediated_pmu_host {
+	unsigned int	nr_gp;
+	unsigned int	nr_fixed;
+	u64		gp_mask;
+	u64		fixed_mask;
+};
+
+extern bool enable_mediated_pmu;
+extern struct kvm_mediated_pmu_host kvm_mediated_pmu_host;
+
+/* Set while the vendor's module is loaded with its parameter. */
+DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_used);
+
+/* Has this vCPU the PMU itself while it runs? */
+static __always_inline bool kvm_pmu_is_mediated(const struct kvm_pmu *pmu)
+{
+	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.active;
+}
+
+void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs);
+void kvm_mediated_pmu_unavailable(const char *what);
+void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *regs);
+void kvm_mediated_pmu_stop(void);
+
+int kvm_mediated_pmu_create_vm(struct kvm *kvm);
+void kvm_mediated_pmu_destroy_vm(struct kvm *kvm);
+bool kvm_mediated_pmu_vm_has_pmu(struct kvm *kvm);
+void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
+
+u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
+void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
+bool kvm_mediated_pmc_increment(struct kvm_pmc *pmc);
+void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed);
+
+/* The global control that makes the guest's counters count as it wants them to. */
+static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
+{
+	if (pmu->version > 1)
+		return pmu->global_ctrl;
+
+	/* Of a PMU without global control, as each counter's selector says. */
+	return pmu->all_valid_pmc_idx[0];
+}
+
+/* Give the PMU to the guest.  IRQs off, and nothing but the guest to follow. */
+static __always_inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_load(vcpu);
+}
+
+/* The guest's turn is over: before IRQs, or anything of the host that counts. */
+static __always_inline void kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_exit(vcpu);
+}
+
+/* Give the PMU back, and have all of the guest's state in struct kvm_pmu. */
+static __always_inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_put(vcpu);
+}
+
+/* The vCPU leaves this CPU. */
+static __always_inline void kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_vcpu_put(vcpu);
+}
+
+/* The vCPU enters or leaves guest mode of its own, or SVM is enabled or disabled in it. */
+static __always_inline void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_mode_changed(vcpu);
+}
+
+/*
+ * An event has been emulated.  Is there a counter that may count it?  If so, the
+ * guest's global control is in struct kvm_pmu.  A selector that has just been
+ * written, maybe by the very instruction, is not among @emulated yet.
+ */
+static __always_inline bool kvm_mediated_pmu_wants_event(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
+
+	if (!kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		return true;
+
+	if (!m->emulated && !kvm_test_request(KVM_REQ_PMU, vcpu))
+		return false;
+
+	if (m->ctrl_stale)
+		__kvm_mediated_pmu_sync_ctrl(vcpu);
+	return true;
+}
+
+#endif /* __KVM_X86_PMU_MEDIATED_H */

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * PMUs that guests can have to themselves: who may, and who does.
+ *
+ * Which events exist and which VMs do exclude each other, so that an event
+ * never misses what it was asked to count: see perf_create_mediated_pmu().
+ * Whose PMU it is right now is decided CPU by CPU, see perf_load_guest_context().
+ * What is left for core.c is to move events off a CPU and on again.
+ */
+#define pr_fmt(fmt) "perf: " fmt
+
+#include <linux/atomic.h>
+#include <linux/export.h>
+#include <linux/irqflags.h>
+#include <linux/lockdep.h>
+#include <linux/mutex.h>
+#include <linux/nmi.h>
+#include <linux/perf_event.h>
+#include <linux/printk.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+
+#include "mediated.h"
+
+/* The core PMU, and those whose interrupts come through the same LVT entry. */
+#define MAX_MEDIATED_PMUS	4
+
+static struct pmu *mediated_pmus[MAX_MEDIATED_PMUS];
+static unsigned int nr_mediated_pmus;
+
+/*
+ * How many there are of the side that is: events that count in guests if
+ * positive, VMs with a mediated vPMU if negative.  One word, so that either
+ * side learns of the other in the same instruction in which it joins.
+ */
+static atomic_t events_or_vms = ATOMIC_INIT(0);
+
+/* Serializes the one-time preparations of perf_create_mediated_pmu(). */
+static DEFINE_MUTEX(mediated_mutex);
+
+static const struct perf_mediated_ops __rcu *mediated_ops;
+
+DEFINE_PER_CPU(u8, perf_pmu_owner);
+/* The guest's turn took events off this CPU, or kept them from going on. */
+static DEFINE_PER_CPU(bool, host_waits);
+/* So many of mediated_pmus[] are disabled on this CPU until the guest is out. */
+static DEFINE_PER_CPU(u8, nr_held);
+
+/* With pmus_lock held.  Such PMUs are never unregistered. */
+void perf_mediated_add_pmu(struct pmu *pmu)
+{
+	if (!perf_pmu_is_mediated(pmu))
+		return;
+
+	if (WARN_ON_ONCE(pmu->module || nr_mediated_pmus == MAX_MEDIATED_PMUS)) {
+		pmu->capabilities &= ~PERF_PMU_CAP_MEDIATED_VPMU;
+		return;
+	}
+
+	mediated_pmus[nr_mediated_pmus] = pmu;
+	/* Pairs with the acquire in perf_load_guest_context(). */
+	smp_store_release(&nr_mediated_pmus, nr_mediated_pmus + 1);
+}
+
+/*
+ * An inherited event lives shorter than the event it comes from, and where that
+ * was let in, fork() shall not fail: only originals are counted.
+ */
+int perf_mediated_account_event(struct perf_event *event)
+{
+	if (event->parent || event->attr.exclude_guest || !perf_pmu_is_mediated(event->pmu))
+		return 0;
+
+	if (atomic_inc_unless_negative(&events_or_vms)) {
+		event->attach_state |= PERF_ATTACH_GUEST;
+		return 0;
+	}
+
+	pr_info_ratelimited("%s[%d]: event (type %u, config 0x%llx) not opened: it would count in guests, and VMs with a mediated vPMU are running; exclude_guest is needed (perf: event:H)\n",
+			    current->comm, task_pid_nr(current), event->attr.type,
+			    (unsigned long long)event->attr.config);
+	return -EOPNOTSUPP;
+}
+
+void perf_mediated_unaccount_event(struct perf_event *event)
+{
+	if (!(event->attach_state & PERF_ATTACH_GUEST))
+		return;
+
+	event->attach_state &= ~PERF_ATTACH_GUEST;
+	atomic_dec(&events_or_vms);
+}
+
+/**
+ * perf_create_mediated_pmu - a VM wants to have the PMU while it runs
+ *
+ * From here to perf_release_mediated_pmu() no event can be opened that would
+ * count in guests, because none could keep that promise.
+ *
+ * The first call turns the NMI watchdog's events into ones that exclude guests,
+ * for good, so that the watchdog is no reason to refuse.
+ *
+ * May sleep, takes cpu_hotplug_lock.
+ *
+ * Return: 0, -EOPNOTSUPP where no PMU can do it, -EBUSY while events that count
+ * in guests are open.
+ */
+int perf_create_mediated_pmu(void)
+{
+	int ret = 0;
+	int events;
+
+	might_sleep();
+
+	if (!READ_ONCE(nr_mediated_pmus))
+		return -EOPNOTSUPP;
+
+	mutex_lock(&mediated_mutex);
+
+	if (!static_key_enabled(&perf_mediated_used)) {
+		hardlockup_detector_perf_exclude_guest();
+		static_branch_enable(&perf_mediated_used);
+	}
+
+	if (!atomic_dec_unless_positive(&events_or_vms)) {
+		events = atomic_read(&events_or_vms);
+		pr_info_ratelimited("%s[%d]: no mediated vPMU: %d open event(s) count in guests, i.e. have no exclude_guest\n",
+				    current->comm, task_pid_nr(current), max(events, 1));
+		ret = -EBUSY;
+	}
+
+	mutex_unlock(&mediated_mutex);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(perf_create_mediated_pmu);
+
+/**
+ * perf_release_mediated_pmu - the VM is gone, and off all CPUs
+ */
+void perf_release_mediated_pmu(void)
+{
+	WARN_ON_ONCE(atomic_inc_return(&events_or_vms) > 0);
+}
+EXPORT_SYMBOL_GPL(perf_release_mediated_pmu);
+
+/**
+ * perf_set_mediated_ops - whom to ask when a guest has the PMU
+ * @ops: the hypervisor's callbacks; NULL before they go away
+ *
+ * After a call with NULL nobody is in a callback any more.
+ */
+void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
+{
+	WARN_ON_ONCE(ops && rcu_access_pointer(mediated_ops));
+
+	rcu_assign_pointer(mediated_ops, ops);
+	if (!ops)
+		synchronize_rcu();
+}
+EXPORT_SYMBOL_GPL(perf_set_mediated_ops);
+
+/**
+ * perf_load_guest_context - give this CPU's PMU to the guest
+ *
+ * On return the host's events are off the PMU, and perf does not touch its
+ * registers before perf_put_guest_context().  The next step is the caller's: to
+ * make sure that the PMU as a whole is stopped, then the interrupt, then the
+ * guest's registers.
+ *
+ * From PARKED this costs nothing: perf has not needed the PMU since.
+ *
+ * IRQs off, and they stay off until perf_park_guest_context() or
+ * perf_put_guest_context(), on the same CPU.
+ */
+void perf_load_guest_context(void)
+{
+	/* Pairs with the release in perf_mediated_add_pmu(). */
+	unsigned int i, nr = smp_load_acquire(&nr_mediated_pmus);
+	u8 owner = __this_cpu_read(perf_pmu_owner);
+	bool busy = false;
+
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(owner == PERF_PMU_GUEST))
+		return;
+
+	__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
+	if (owner == PERF_PMU_PARKED)
+		return;
+
+	/*
+	 * Disabling nests: whatever core.c does next, here or in an interrupt
+	 * while the guest's registers are parked, ends above zero and does not
+	 * reach the driver.
+	 */
+	for (i = 0; i < nr; i++) {
+		perf_pmu_disable(mediated_pmus[i]);
+		busy |= perf_mediated_pmu_busy(mediated_pmus[i]);
+	}
+	__this_cpu_write(nr_held, nr);
+
+	if (busy)
+		perf_mediated_events_out();
+	__this_cpu_write(host_waits, busy);
+}
+EXPORT_SYMBOL_GPL(perf_load_guest_context);
+
+/**
+ * perf_park_guest_context - leave the guest's registers where they are, if perf
+ * can do without the PMU
+ *
+ * This is the one place where that is decided.  It may be parked if the last
+ * turn of the guest kept no event off this CPU; any that comes later claims the
+ * PMU, which calls @leave.
+ *
+ * IRQs off, after VM-exit, with the guest's counters stopped.  From the
+ * hypervisor's point of view the PMU can be gone as soon as IRQs are on.
+ *
+ * Return: false if the registers have to be saved now, and
+ * perf_put_guest_context() called.
+ */
+bool perf_park_guest_context(void)
+{
+	const struct perf_mediated_ops *ops;
+	bool park;
+
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_GUEST))
+		return false;
+
+	rcu_read_lock();
+	ops = rcu_dereference(mediated_ops);
+	park = ops && ops->leave && !__this_cpu_read(host_waits);
+	rcu_read_unlock();
+
+	if (park)
+		__this_cpu_write(perf_pmu_owner, PERF_PMU_PARKED);
+	return park;
+}
+EXPORT_SYMBOL_GPL(perf_park_guest_context);
+
+/**
+ * perf_put_guest_context - take this CPU's PMU back from the guest
+ *
+ * The guest's registers have been saved, its selectors and overflow status
+ * cleared, and the interrupt is the host's again: counting begins in here.
+ *
+ * IRQs off, on the CPU on which it was loaded.
+ */
+void perf_put_guest_context(void)
+{
+	unsigned int i = __this_cpu_read(nr_held);
+
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) == PERF_PMU_HOST))
+		return;
+
+	__this_cpu_write(perf_pmu_owner, PERF_PMU_HOST);
+
+	/* Not from PARKED, where @leave has locks held around it. */
+	if (__this_cpu_read(host_waits)) {
+		__this_cpu_write(host_waits, false);
+		perf_mediated_events_in();
+	}
+
+	__this_cpu_write(nr_held, 0);
+	while (i--)
+		perf_pmu_enable(mediated_pmus[i]);
+}
+EXPORT_SYMBOL_GPL(perf_put_guest_context);
+
+/* An event of a PMU that a guest has wants to go on this CPU. */
+bool __perf_mediated_claim_pmu(void)
+{
+	const struct perf_mediated_ops *ops;
+
+	lockdep_assert_irqs_disabled();
+
+	if (__this_cpu_read(perf_pmu_owner) == PERF_PMU_GUEST) {
+		__this_cpu_write(host_waits, true);
+		return false;
+	}
+
+	rcu_read_lock();
+	ops = rcu_dereference(mediated_ops);
+	if (ops && ops->leave)
+		ops->leave();
+	rcu_read_unlock();
+
+	return !WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_HOST);
+}
+
+/* A PMI with the guests' vector: it belongs to whoever has, or just had, the PMU. */
+void perf_mediated_pmi(void)
+{
+	const struct perf_mediated_ops *ops;
+
+	rcu_read_lock();
+	ops = rcu_dereference(mediated_ops);
+	if (ops)
+		ops->pmi();
+	rcu_read_unlock();
+}
+
+/* Did the guest's turn take events of the host off this CPU? */
+bool perf_mediated_host_waits(void)
+{
+	return __this_cpu_read(host_waits);
+}
