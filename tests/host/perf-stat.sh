@@ -10,6 +10,9 @@
 
 index=1
 [ "$ROLE" = host ] || index=3
+# A host that watches itself takes so long for an exit that timers of its guest come in the frame too: an IRET each.
+irets=0
+case $VARIANT in *-debug*) irets=10 ;; esac
 
 # counted EVENT: of the last perf stat.
 counted() {
@@ -22,8 +25,10 @@ try() {
 	perf stat -x, -e instructions:u,branches:u -o counts loop $index "$1" "$2" > truth
 	od -A n -t u8 truth > words
 	read -r branches insns < words
-	check_equal "$1 $2: instructions" "$(counted instructions:u)" $((insns + 23)) "the machine's count and 23 of the frame"
-	check_equal "$1 $2: branches" "$(counted branches:u)" $((branches + 3)) "the machine's count and 3 of the frame"
+	check_between "$1 $2: instructions" "$(counted instructions:u)" $((insns + 23)) $((insns + 23 + irets)) \
+		"the machine's count and 23 of the frame"
+	check_between "$1 $2: branches" "$(counted branches:u)" $((branches + 3)) $((branches + 3 + irets)) \
+		"the machine's count and 3 of the frame"
 	check_between "$1 $2: instructions known" "$insns" $(($1 * 2)) $(($1 * 2 + $2 * 6 + 400)) "two each iteration, and a little"
 }
 
