@@ -3,7 +3,7 @@
 #
 # What the scripts that apply a series share.  Source it after lib.sh.
 #
-# A series is the overlay (our files, below arch/ and include/) and the seams
+# A series is the overlay (our files, below arch/, include/ and kernel/) and the seams
 # that patches/BASE/series lists.  Seams apply at fuzz 0, here and everywhere.
 
 # seams BASE: the names of its patches, in order.
@@ -21,7 +21,7 @@ seam_files() {
 		[ -f "$p" ] ||
 			die "patches/$1/series lists ${p##*/}, which does not exist" "ls patches/$1"
 		if grep -q '^--- /dev/null' "$p"; then
-			die "$p adds a file: new files belong to the overlay (arch/, include/)" \
+			die "$p adds a file: new files belong to the overlay (arch/, include/, kernel/)" \
 			    "grep -A1 '^--- /dev/null' $p"
 		fi
 		printf '%s\n' "$p"
@@ -31,7 +31,7 @@ seam_files() {
 # overlay: our own files, as they are called in the kernel too.
 overlay() {
 	local dir
-	for dir in arch include; do
+	for dir in arch include kernel; do
 		[ ! -d $dir ] || find $dir -type f ! -name '.*' ! -name '*~'
 	done | sort
 }
@@ -79,14 +79,23 @@ pristine() {
 	fi
 }
 
-# mentions FILE: read C, Makefiles or a patch; is FILE, of the overlay, included
-# there, or its object listed?
+# mentions FILE: read C or a patch's new lines; does FILE, a header of the overlay,
+# get included there?
 mentions() {
-	local name=${1##*/}
-	case $name in
-	*.h) grep -E "#[[:space:]]*include[[:space:]]+[\"<]([^\">]*/)?${name//./\\.}[\">]" ;;
-	*) grep -E "(^|[[:space:]/])${name%.*}\\.o([[:space:]]|$)" ;;
-	esac > /dev/null
+	[[ $1 == *.h ]] &&
+		grep -E "#[[:space:]]*include[[:space:]]+[\"<]([^\">]*/)?${1##*/}[\">]" > /dev/null
+}
+
+# builds PATCH FILE: does a Makefile list FILE's object since PATCH?
+builds() {
+	[[ $2 == *.c ]] && awk -v object="${2%c}o" '
+	/^\+\+\+ / { sub(/^[^\/]*\//, "", $2); dir = $2; sub(/[^\/]*$/, "", dir); makefile = $2 ~ /\/Makefile$/; next }
+	/^\+/ && makefile && index(object, dir) == 1 {
+		for (i = 1; i <= NF; i++)
+			if (dir $i == object || "+" dir $i == object)
+				found = 1
+	}
+	END { exit !found }' "$1"
 }
 
 # overlay_joins BASE: "SEAM FILE" lines: each file of the overlay beside the first
@@ -98,7 +107,7 @@ overlay_joins() {
 	for p in $(seams "$1"); do
 		for f in $(overlay); do
 			[ -z "${joined[$f]:-}" ] || continue
-			! grep '^+' "patches/$1/$p" | sed 's/^+//' | mentions "$f" || joined[$f]=$p
+			! builds "patches/$1/$p" "$f" && ! mentions "$f" < <(sed -n 's/^+//p' "patches/$1/$p") || joined[$f]=$p
 		done
 		more=1
 		while [ -n "$more" ]; do
