@@ -230,13 +230,23 @@ def hypervisor():
     return _kept("hypervisor.cpio", [qemu, perf] + firmware, make)
 
 
+MEDIATED = "-mediated"
+
+
+def kvm_params(base, vendor):
+    """Parameters of KVM's modules for a base or variant, as "kvm_intel.ept=0 ..."."""
+    mediated = ["kvm_%s.enable_mediated_pmu=1" % vendor] if base.endswith(MEDIATED) else []
+    return " ".join([KVM_PARAMS[vendor]] + mediated)
+
+
 def variant(base):
     """Of "6.1-debug-stock": the base it is one of, the directory of the host's kernel, that of its modules, and how to make both.
 
     A variant is the same base with another kernel on the host (debug; debian: Debian's own binary, with the modules that
-    DKMS built), with other modules in it (stock: not ours; or a mutant's, which a test must find out), or both.
+    DKMS built), with other modules in it (stock: not ours; or a mutant's, which a test must find out), with a mediated vPMU
+    (mediated, which is a parameter of the same modules), or several of these.
     """
-    plain, *kinds = base.split("-", 2)
+    plain, *kinds = base.removesuffix(MEDIATED).split("-", 2)
     build = os.path.join("build", plain)
     where, how = build, "scripts/kernel %s" % plain
     if kinds[:1] == ["debug"]:

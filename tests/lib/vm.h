@@ -11,6 +11,7 @@
  *	where it started + what the machine has counted + what was emulated.
  *
  * The code of a stretch is written as letters (vm_ops below), so that it is known which of its instructions KVM emulates.
+ * With a mediated vPMU that is less: accesses to counters, and on Intel to the global registers, are the guest's own.
  */
 #ifndef VM_H
 #define VM_H
@@ -73,6 +74,20 @@ static inline bool on_amd(void)
 	return vendor && !strcmp(vendor, "amd");
 }
 
+static inline bool on_mediated(void)
+{
+	int fd = open(on_amd() ? "/sys/module/kvm_amd/parameters/enable_mediated_pmu" :
+				 "/sys/module/kvm_intel/parameters/enable_mediated_pmu", O_RDONLY | O_CLOEXEC);
+	char value = 'N';
+
+	if (fd >= 0) {
+		if (read(fd, &value, 1) != 1)
+			value = 'N';
+		close(fd);
+	}
+	return value == 'Y';
+}
+
 /* ---- in the guest */
 
 static inline uint64_t rdmsr(uint32_t msr)
@@ -130,6 +145,7 @@ static struct {
 	struct vm_point point[VM_POINTS];
 	unsigned int pmis, irqs;
 	bool amd, fixed_vector;
+	bool mediated;		/* KVM gives the guest the PMU itself */
 } vm_seen;
 
 static struct {
@@ -157,8 +173,8 @@ extern void vm_stretch_asm(struct vm_frame *frame);
 
 /* What the PMI's entry executes before it reads the machine's count of instructions in the kernel. */
 #define VM_PMI_INSNS	11
-/* What of its handler KVM emulates: status read and cleared, LVTPC written; end of interrupt. */
-#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : 3) + (vm_seen.fixed_vector ? 1 : 0))
+/* What of its handler KVM emulates: status read and cleared, if not by the guest, LVTPC written; end of interrupt. */
+#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.mediated ? 1 : 3) + (vm_seen.fixed_vector ? 1 : 0))
 
 static void __attribute__((used)) vm_pmi_handler(const struct vm_pmi *now)
 {
@@ -428,6 +444,17 @@ static inline struct vm_point *vm_emit_point(struct vm_body *body, unsigned int 
 	return point;
 }
 
+/* What the guest executes itself with a mediated vPMU, and KVM emulates without. */
+static inline const char *vm_by_kvm(uint32_t msr)
+{
+	bool counter = vm_seen.amd ? msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && (msr & 1) :
+		       (msr >= MSR_PERFCTR0 && msr < MSR_PERFCTR0 + 8) || (msr >= MSR_PMC0 && msr < MSR_PMC0 + 8) ||
+		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + 3) ||
+		       (msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL);
+
+	return vm_seen.mediated && counter ? "" : "*";
+}
+
 static inline void vm_end_point(struct vm_body *body, char letter)
 {
 	body->point[body->points].letter = letter;
@@ -467,15 +494,17 @@ static inline void vm_emit_letter(struct vm_body *body, char letter)
 	case VM_OP_SET:
 		vm_emit_point(body, 3);
 		body->point[body->points].set = body->set[body->sets].value;
-		vm_emit(body, "b9%08x b8%08x ba%08x 0f30*", VM_WORD(body->set[body->sets].msr),
-			VM_WORD(body->set[body->sets].value), VM_WORD(body->set[body->sets].value >> 32));
+		vm_emit(body, "b9%08x b8%08x ba%08x 0f30%s", VM_WORD(body->set[body->sets].msr),
+			VM_WORD(body->set[body->sets].value), VM_WORD(body->set[body->sets].value >> 32),
+			vm_by_kvm(body->set[body->sets].msr));
 		vm_end_point(body, letter);
 		body->sets++;
 		return;
 	case VM_OP_GET:
 	case VM_OP_STATUS:
 		point = vm_emit_point(body, 1);
-		vm_emit(body, "b9%08x 0f32*", VM_WORD(letter == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS));
+		vm_emit(body, "b9%08x 0f32%s", VM_WORD(letter == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS),
+			vm_by_kvm(letter == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS));
 		vm_end_point(body, letter);
 		vm_emit(body, "890425%08x 891425%08x", VM_WORD(&point->value), VM_WORD((uint8_t *)&point->value + 4));
 		return;
@@ -483,6 +512,10 @@ static inline void vm_emit_letter(struct vm_body *body, char letter)
 	while (op < vm_ops + ARRAY_SIZE(vm_ops) && op->letter != letter)
 		op++;
 	must(op < vm_ops + ARRAY_SIZE(vm_ops) && (op->user || !body->user), "each letter has a meaning");
+	if (letter == 'p' && vm_seen.mediated) {
+		vm_emit(body, "31c9 0f33");
+		return;
+	}
 	vm_emit(body, "%s", op->code ?: vm_seen.amd ? "31c0 0f01d9*" : "31c0 0f01c1*");
 }
 
@@ -646,6 +679,9 @@ static inline void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value)
 	must(ioctl(vm->vcpu, KVM_SET_MSRS, &msr) == 1, "KVM_SET_MSRS");
 }
 
+/* What a test wants otherwise in the guest's CPUID. */
+static void (*vm_model)(struct kvm_cpuid_entry2 *entry);
+
 static inline void vm_open(struct vm *vm)
 {
 	extern char __executable_start[], _end[];
@@ -666,6 +702,7 @@ static inline void vm_open(struct vm *vm)
 	must(last <= VM_HOLE, "this program is linked low");
 	sigaction(SIGALRM, &action, NULL);
 	vm_seen.amd = on_amd();
+	vm_seen.mediated = on_mediated();
 	memset(vm, 0, sizeof(*vm));
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(vm->kvm >= 0, "KVM is there");
@@ -687,6 +724,8 @@ static inline void vm_open(struct vm *vm)
 			cpuid.entry[i].ecx |= 1 << 24 | 1 << 21;	/* the timer's deadline mode, x2APIC */
 		if (cpuid.entry[i].function == 0x80000022)
 			cpuid.entry[i].eax &= ~1U;			/* no PerfMonV2: the same PMU on all bases */
+		if (vm_model)
+			vm_model(&cpuid.entry[i]);
 	}
 	must(!ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid), "CPUID can be set");
 	if (!vm_seen.amd)
@@ -819,7 +858,10 @@ static inline void vm_guest_prepare(void *unused)
 /* A tick of the host in vm_switch is an exit that the two ends do not share, and on AMD it counts. */
 static inline bool vm_ends_are_alike(const struct vm_frame *f)
 {
-	return f->truth[0][EXITS_AFTER] - f->truth[0][EXITS] == f->on.n && f->truth[1][EXITS_AFTER] - f->truth[1][EXITS] == f->off.n;
+	/* Intel's is one write, to the global control. */
+	unsigned int n = vm_seen.mediated && !vm_seen.amd ? 0 : f->on.n;
+
+	return f->truth[0][EXITS_AFTER] - f->truth[0][EXITS] == n && f->truth[1][EXITS_AFTER] - f->truth[1][EXITS] == n;
 }
 
 /* Run a stretch, until its ends are alike. */
@@ -922,7 +964,8 @@ static inline uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int
 	if (c->event != VM_INSNS || !(c->privilege & VM_KERNEL))
 		return n;
 	/* The WRMSRs of the ends: its own and those that enable others behind it, those that disable others before it. */
-	n += (from == VM_BEGIN ? s->frame.on.n - vm_write(i) : 0) + (to == VM_END ? vm_write(i) : 0);
+	if (vm_seen.amd || !vm_seen.mediated)
+		n += (from == VM_BEGIN ? s->frame.on.n - vm_write(i) : 0) + (to == VM_END ? vm_write(i) : 0);
 	for (p = 0; p < vm_seen.pmis && p < VM_PMIS; p++) {
 		uint64_t rip = vm_seen.pmi[p].rip;
 
@@ -959,7 +1002,9 @@ static inline uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i,
 	if (vm_seen.amd && insns && c->privilege & VM_KERNEL)
 		now--;
 	n = now - vm_truth(s, i, from) + vm_emulated(s->body, c, from < 0 ? first : s->body->point[from].next - 1, pmi->rip);
-	return from == VM_BEGIN && insns && c->privilege & VM_KERNEL ? n + s->frame.on.n - vm_write(i) : n;
+	if (from == VM_BEGIN && insns && c->privilege & VM_KERNEL && (vm_seen.amd || !vm_seen.mediated))
+		n += s->frame.on.n - vm_write(i);
+	return n;
 }
 
 /*

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a VM-exit costs: instructions of the host, and accesses to the PMU's registers, for each of 1000 CPUIDs of the guest;
+ * idle with no counter on, active with instructions, branches and cycles.
+ */
+#include "vm.h"
+
+#define N	1000
+
+static struct {
+	uint64_t insns, host, guest, exits;
+} seen[2];
+
+static void read_all(unsigned int at)
+{
+	seen[at].exits = mark_read(TRUTH_EXITS);
+	seen[at].insns = mark_read(0) + mark_read(1);
+	seen[at].host = mark_read(9) + mark_read(10) + mark_read(11);
+	seen[at].guest = mark_read(12) + mark_read(13) + mark_read(14);
+}
+
+static void guest(void *argument)
+{
+	unsigned int i, a, b, c, d, on = (uintptr_t)argument;
+	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
+
+	for (i = 0; i < 3; i++) {
+		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, 0);
+		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, on ? event[vm_seen.amd][i] | 3 << 16 | 1 << 22 : 0);
+	}
+	if (!vm_seen.amd)
+		wrmsr(MSR_GLOBAL_CTRL, 7);
+	for (i = 0; i < 10; i++)
+		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
+	read_all(0);
+	for (i = 0; i < N; i++)
+		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
+	read_all(1);
+	for (i = 0; i < 3; i++)
+		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0);
+}
+
+int main(void)
+{
+	static struct vm vm;
+	unsigned int on, k;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (on = 0; on < 2; on++) {
+		for (k = 0; k < 3; k++)
+			vm_call(&vm, guest, (void *)(uintptr_t)on);
+		sayf("# %s, %s: %llu instructions of the host an exit, %.3f accesses (host), %.3f (guest); %llu exits",
+		     vm_seen.mediated ? "mediated" : "perf-based", on ? "active" : "idle",
+		     (unsigned long long)((seen[1].insns - seen[0].insns) / N), (double)(seen[1].host - seen[0].host) / N,
+		     (double)(seen[1].guest - seen[0].guest) / N, (unsigned long long)(seen[1].exits - seen[0].exits));
+		check(seen[1].exits - seen[0].exits >= N, "it exits");
+	}
+	vm_close(&vm);
+	return check_done();
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a mediated vPMU is right for every model of a PMU that userspace may give to a guest, and RDPMC reads the guest's
+ * counters only: it exits unless the guest has all counters of the machine.
+ *
+ * The count is known: the WRMSR that enables the counter counts itself, KVM has emulated it; on AMD so does the entry
+ * behind it; then the code in between.  The selector that is written to disable it is not counted.
+ */
+#include "vm.h"
+
+enum { ALL = 99 };
+
+static const struct model {
+	const char *what;
+	bool amd;
+	unsigned int version, counters, fixed, width;
+	bool core;
+	bool rdpmc_exits, msr_exits, global_exits;
+} models[] = {
+	{ "all there is", 0, 2, 8, 3, 48, 0, 0, 0, 0 },
+	{ "version 1", 0, 1, 8, 0, 48, 0, 1, 0, 1 },
+	{ "fewer general counters", 0, 2, 4, 3, 48, 0, 1, 0, 1 },
+	{ "fewer fixed counters", 0, 2, 8, 2, 48, 0, 1, 0, 1 },
+	{ "narrower counters", 0, 2, 8, 3, 40, 0, 1, 1, 1 },
+	{ "PerfMonV2, all there is", 1, 2, 6, 0, 48, 1, 0, 0, 0 },
+	{ "PerfMonV2, fewer counters", 1, 2, 4, 0, 48, 1, 1, 0, 1 },
+	{ "core counters", 1, 1, 6, 0, 48, 1, 0, 0, 1 },
+	{ "four counters", 1, 1, 4, 0, 48, 0, 1, 0, 1 },
+};
+
+static const struct model *model;
+
+static void set_model(struct kvm_cpuid_entry2 *e)
+{
+	switch (e->function) {
+	case 0xa:
+		e->eax = (e->eax & ~0xffffff) | model->version | model->counters << 8 | model->width << 16;
+		e->edx = model->version > 1 ? model->fixed | model->width << 5 : 0;
+		break;
+	case 0x80000001:
+		e->ecx = model->core ? e->ecx | 1 << 23 : e->ecx & ~(1 << 23);
+		break;
+	case 0x80000022:
+		e->eax = (e->eax & ~1U) | (model->version > 1);
+		e->ebx = (e->ebx & ~0xfU) | model->counters;
+		break;
+	}
+}
+
+#define NOPS	100		/* as in the code */
+#define START	1000
+
+static struct {
+	uint64_t start;
+	uint32_t selector, counter, global, status;
+	uint64_t select, value, rdpmc, read_global, read_status;
+	uint64_t exits[4];
+} g;
+
+static void guest(void *unused)
+{
+	uint32_t lo = g.select, zero = 0, a, d;
+
+	(void)unused;
+	wrmsr(g.selector, 0);
+	wrmsr(g.counter, g.start);
+	if (g.global)
+		wrmsr(g.global, 1);
+	asm volatile("wrmsr\n\t.rept 100\n\tnop\n\t.endr\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
+		     : "+a" (lo), "+d" (zero) : "c" (g.selector) : "memory");
+	g.exits[0] = mark_read(TRUTH_EXITS);
+	asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
+	g.rdpmc = (uint64_t)d << 32 | a;
+	g.exits[1] = mark_read(TRUTH_EXITS);
+	g.value = rdmsr(g.counter);
+	g.exits[2] = mark_read(TRUTH_EXITS);
+	if (g.global) {
+		g.read_global = rdmsr(g.global);
+		g.read_status = rdmsr(g.status);
+		wrmsr(g.global, 0);
+	}
+	g.exits[3] = mark_read(TRUTH_EXITS);
+}
+
+int main(void)
+{
+	static struct vm vm;
+	unsigned int i;
+
+	must(mark_present(), "this is our machine");
+	vm_model = set_model;
+	for (i = 0; i < ARRAY_SIZE(models); i++) {
+		uint64_t want;
+
+		model = &models[i];
+		if (model->amd != on_amd())
+			continue;
+		vm_open(&vm);
+		vm_call(&vm, vm_guest_prepare, NULL);
+		memset(&g, 0, sizeof(g));
+		g.start = START;
+		g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
+		g.selector = !model->amd ? MSR_EVNTSEL0 : model->core ? MSR_AMD_CTL0 : 0xc0010000;
+		g.counter = !model->amd ? MSR_PERFCTR0 : model->core ? MSR_AMD_CTR0 : 0xc0010004;
+		if (model->version > 1) {
+			g.global = model->amd ? 0xc0000301 : MSR_GLOBAL_CTRL;
+			g.status = model->amd ? 0xc0000300 : MSR_GLOBAL_STATUS;
+		}
+		/* Twice: the first time brings in the pages, by exits that AMD counts. */
+		vm_call(&vm, guest, NULL);
+		vm_call(&vm, guest, NULL);
+		want = START + 1 + NOPS + 2 + (model->amd ? 1 : 0);
+		sayf("# %s", model->what);
+		check_equal("count", g.value, want, "the WRMSR, the nops, two more");
+		check_equal("RDPMC", g.rdpmc, want, "the same");
+		check_equal("exits of RDPMC", g.exits[1] - g.exits[0], vm_seen.mediated ? model->rdpmc_exits : 1,
+			    "one unless the guest has all counters");
+		check_equal("exits of RDMSR", g.exits[2] - g.exits[1], vm_seen.mediated ? model->msr_exits : 1,
+			    "one unless the counter is as wide as the machine's");
+		if (g.global) {
+			check_equal("exits of the global registers", g.exits[3] - g.exits[2],
+				    vm_seen.mediated ? 3 * model->global_exits : 3, "three unless the guest has all counters");
+			check_equal("global control", g.read_global, 1, "as written");
+			check_equal("status", g.read_status, 0, "no overflow");
+		}
+		/* Its end, as the guest knows it; by the legacy MSRs that is a negative number. */
+		g.start = model->amd ? (1ULL << model->width) - 50 : -50 & 0xffffffff;
+		vm_call(&vm, guest, NULL);
+		check_equal("count behind its end", g.value, want - START - 50, "it goes on from zero");
+		if (g.global)
+			check_equal("status behind its end", g.read_status, 1, "overflow");
+		vm_close(&vm);
+	}
+	return check_done();
+}
