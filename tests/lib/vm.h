@@ -679,6 +679,28 @@ static inline void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value)
 	must(ioctl(vm->vcpu, KVM_SET_MSRS, &msr) == 1, "KVM_SET_MSRS");
 }
 
+/* One of the vCPU's statistics, by its name; all ones if there is none. */
+static inline uint64_t vm_stat(struct vm *vm, const char *name)
+{
+	struct kvm_stats_header head;
+	int fd = ioctl(vm->vcpu, KVM_GET_STATS_FD, NULL);
+	uint64_t value = ~0ULL;
+	unsigned int i;
+
+	must(fd >= 0 && pread(fd, &head, sizeof(head), 0) == sizeof(head), "statistics");
+	for (i = 0; i < head.num_desc; i++) {
+		char text[sizeof(struct kvm_stats_desc) + 256];
+		struct kvm_stats_desc *desc = (void *)text;
+		size_t size = sizeof(*desc) + head.name_size;
+
+		must(pread(fd, text, size, head.desc_offset + i * size) == (ssize_t)size, "a description");
+		if (!strcmp(desc->name, name))
+			must(pread(fd, &value, 8, head.data_offset + desc->offset) == 8, "its value");
+	}
+	close(fd);
+	return value;
+}
+
 /* What a test wants otherwise in the guest's CPUID. */
 static void (*vm_model)(struct kvm_cpuid_entry2 *entry);
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: what a mediated vPMU does can be seen from outside: by tracepoints, by the vCPU's statistics, and in /proc/interrupts,
+ * and all three agree with the machine.
+ */
+#include "vm.h"
+
+#define TRACING "/sys/kernel/tracing/"
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+/* What is counted: a tracepoint, a word in its line if it is not the name alone, and the statistic. */
+static const struct seen {
+	const char *event, *word, *stat;
+} all[] = {
+	{ "kvm_pmu_load", "", "pmu_loads" },
+	{ "kvm_pmu_put", "", "pmu_puts" },
+	{ "kvm_pmu_put", "for the host", "pmu_leaves" },
+	{ "kvm_pmu_pmi", "", "pmu_pmis" },
+	{ "kvm_pmu_emulated_overflow", "", "pmu_emulated_overflows" },
+};
+
+static void write_to(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	must(fd >= 0 && write(fd, what, strlen(what)) == (ssize_t)strlen(what), path);
+	close(fd);
+}
+
+static void trace(bool on)
+{
+	char path[120];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		snprintf(path, sizeof(path), TRACING "events/kvm/%s/enable", all[i].event);
+		write_to(path, on ? "1" : "0");
+	}
+}
+
+static unsigned int lines_with(const char *event, const char *word)
+{
+	FILE *file = fopen(TRACING "trace", "r");
+	char line[512], name[64];
+	unsigned int n = 0;
+
+	must(file, "the trace");
+	snprintf(name, sizeof(name), " %s: vcpu 0", event);
+	while (fgets(line, sizeof(line), file))
+		n += strstr(line, name) && strstr(line, word);
+	fclose(file);
+	return n;
+}
+
+/* The line of guests' PMIs, over all CPUs. */
+static uint64_t interrupts(void)
+{
+	FILE *file = fopen("/proc/interrupts", "r");
+	uint64_t sum = ~0ULL;
+	char line[512];
+
+	must(file, "/proc/interrupts");
+	while (fgets(line, sizeof(line), file)) {
+		char *at = strstr(line, "GPM:");
+
+		if (!at)
+			continue;
+		sum = 0;
+		for (at += 4; ; ) {
+			char *end;
+			uint64_t n = strtoull(at, &end, 10);
+
+			if (end == at)
+				break;
+			sum += n;
+			at = end;
+		}
+	}
+	fclose(file);
+	return sum;
+}
+
+int main(void)
+{
+	uint64_t stat[ARRAY_SIZE(all)], gpm, hardware;
+	unsigned int i, k;
+
+	must(mark_present(), "this is our machine");
+	must(on_mediated(), "the vPMU is a mediated one");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm_body(&body, "(n3crn2wpjofn2Fn9)9 n300");
+	s.n = 1;
+	s.body = &body;
+	s.interrupted = true;
+	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
+	/* The first time brings in pages; then how many events there are. */
+	vm_stretch(&vm, &s);
+	vm_stretch(&vm, &s);
+
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		stat[i] = vm_stat(&vm, all[i].stat);
+	gpm = interrupts();
+	hardware = mark_read(TRUTH_PMIS);
+	write_to(TRACING "trace", "");
+	trace(true);
+	/* By hardware behind all that is emulated, and by each event in a row, of which some are emulated. */
+	for (k = 0; k < 40; k++) {
+		s.counter[0].start = k < 10 ? -(s.counter[0].value - 100) : -(uint64_t)(30 + k);
+		vm_stretch(&vm, &s);
+		check(vm_seen.pmis == 1 || k, "a PMI of the guest");
+	}
+	trace(false);
+	hardware = mark_read(TRUTH_PMIS) - hardware;
+	gpm = interrupts() - gpm;
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		unsigned int lines = lines_with(all[i].event, all[i].word);
+
+		stat[i] = vm_stat(&vm, all[i].stat) - stat[i];
+		check_equal(all[i].stat, stat[i], lines, "as many as lines of the tracepoint");
+		/* Nothing of the host wants the PMU here. */
+		check(!stat[i] == !strcmp(all[i].stat, "pmu_leaves"), "%s: %llu", all[i].stat, (unsigned long long)stat[i]);
+	}
+	check_equal("PMIs in /proc/interrupts", gpm, hardware, "as many as the machine has delivered");
+	check_equal("pmu_pmis", stat[3], hardware, "as many as the machine has delivered");
+	check_equal("loads and puts", stat[0], stat[1], "in pairs");
+	vm_close(&vm);
+	return check_done();
+}
