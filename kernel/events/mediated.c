@@ -76,7 +76,7 @@ int perf_mediated_account_event(struct perf_event *event)
 		return 0;
 	}
 
-	pr_info_ratelimited("%s[%d]: event (type %u, config 0x%llx) not opened: it would count in guests, and VMs with a mediated vPMU are running; exclude_guest is needed (perf: event:H)\n",
+	pr_info_ratelimited("%s[%d]: event %u/%#llx would count in guests, but a VM has a mediated vPMU: exclude_guest, i.e. event:H\n",
 			    current->comm, task_pid_nr(current), event->attr.type,
 			    (unsigned long long)event->attr.config);
 	return -EOPNOTSUPP;

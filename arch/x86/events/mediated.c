@@ -112,6 +112,7 @@ int perf_guest_lvtpc_nmi(void)
 	__this_cpu_write(late_host_nmi, false);
 	return NMI_HANDLED;
 }
+
 NOKPROBE_SYMBOL(perf_guest_lvtpc_nmi);
 
 DEFINE_IDTENTRY_SYSVEC(sysvec_perf_guest_pmi)

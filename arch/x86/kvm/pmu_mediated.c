@@ -64,9 +64,6 @@ static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
 static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
 static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
 
-#define kvm_for_each_gp(pmu, i)		for (i = 0; i < (pmu)->nr_arch_gp_counters; i++)
-#define kvm_for_each_fixed(pmu, i)	for (i = 0; i < (pmu)->nr_arch_fixed_counters; i++)
-
 static u32 gp_counter_msr(unsigned int i)
 {
 	return regs.counter + i * regs.stride;
@@ -280,10 +277,10 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	m->lvtpc = lvtpc;
 
 	/* With all bits above the guest's set, they end with the guest's. */
-	kvm_for_each_gp(pmu, i)
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
 		wrmsrl(gp_counter_msr(i), pmu->gp_counters[i].counter |
 		       (kvm_mediated_pmu_host.gp_mask & ~pmu->counter_bitmask[KVM_PMC_GP]));
-	kvm_for_each_fixed(pmu, i)
+	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
 		wrmsrl(regs.fixed_counter + i, pmu->fixed_counters[i].counter |
 		       (kvm_mediated_pmu_host.fixed_mask & ~pmu->counter_bitmask[KVM_PMC_FIXED]));
 
@@ -337,10 +334,14 @@ static void update_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
-	u32 lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+	u32 lvtpc;
 
 	lockdep_assert_irqs_disabled();
 
+	if (!m->active)
+		return;
+
+	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
 	perf_load_guest_context();
 	if (likely(m->loaded))
 		update_registers(vcpu, lvtpc);
@@ -393,17 +394,18 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 	/* Without a status register the guest could never clear what is in it. */
 	pmu->global_status = pmu->version > 1 ? status & ~pmu->global_ctrl_rsvd : 0;
 
-	kvm_for_each_gp(pmu, i) {
-		if (m->selector[i])
+	/* A selector may be on in the register only, if the guest has just cleared it. */
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
+		if (m->selector[i] || m->stale & BIT_ULL(i))
 			wrmsrl(selector_msr(i), 0);
 	}
-	if (m->fixed_ctrl)
+	if (m->fixed_ctrl || m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED))
 		wrmsrl(regs.fixed_ctrl, 0);
 
-	kvm_for_each_gp(pmu, i)
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
 		pmu->gp_counters[i].counter = take_counter(&pmu->gp_counters[i],
 							   pmu->counter_bitmask[KVM_PMC_GP]);
-	kvm_for_each_fixed(pmu, i)
+	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
 		pmu->fixed_counters[i].counter = take_counter(&pmu->fixed_counters[i],
 							      pmu->counter_bitmask[KVM_PMC_FIXED]);
 
@@ -420,6 +422,9 @@ void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
 	lockdep_assert_irqs_disabled();
+
+	if (!pmu->mediated.active)
+		return;
 
 	/* The guest may have written it, if it can. */
 	if (regs.guest_only)
@@ -533,7 +538,7 @@ void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	unsigned int i;
 
-	kvm_for_each_gp(pmu, i) {
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
 		if (pmu->gp_counters[i].eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
 			kvm_pmu_request_counter_reprogram(&pmu->gp_counters[i]);
 	}

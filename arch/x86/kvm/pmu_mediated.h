@@ -93,14 +93,14 @@ static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
 /* Give the PMU to the guest.  IRQs off, and nothing but the guest to follow. */
 static __always_inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
-	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+	if (static_branch_unlikely(&kvm_mediated_pmu_used))
 		__kvm_mediated_pmu_load(vcpu);
 }
 
 /* The guest's turn is over: before IRQs, or anything of the host that counts. */
 static __always_inline void kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 {
-	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+	if (static_branch_unlikely(&kvm_mediated_pmu_used))
 		__kvm_mediated_pmu_exit(vcpu);
 }
 

@@ -5,22 +5,8 @@
 
 #include "../pmu_mediated.h"
 
-/* The MSRs that a guest may access without an exit, for direct_access_msrs[]. */
-#define SVM_MEDIATED_PMU_MSRS						\
-	{ .index = MSR_K7_PERFCTR0,			.always = false },	\
-	{ .index = MSR_K7_PERFCTR1,			.always = false },	\
-	{ .index = MSR_K7_PERFCTR2,			.always = false },	\
-	{ .index = MSR_K7_PERFCTR3,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR0,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR1,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR2,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR3,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR4,			.always = false },	\
-	{ .index = MSR_F15H_PERF_CTR5,			.always = false },	\
-	{ .index = MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,		.always = false },	\
-	{ .index = MSR_AMD64_PERF_CNTR_GLOBAL_CTL,		.always = false },	\
-	{ .index = MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,	.always = false },
-#define SVM_MEDIATED_PMU_NR_MSRS	13
+/* What direct_access_msrs[] has for it: counters by both names, and the global registers. */
+#define SVM_MEDIATED_PMU_NR_MSRS	(AMD64_NUM_COUNTERS + KVM_MAX_NR_AMD_GP_COUNTERS + 3)
 
 extern const struct kvm_mediated_pmu_regs svm_mediated_pmu_regs;
 

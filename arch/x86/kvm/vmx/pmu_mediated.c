@@ -174,6 +174,10 @@ void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 {
 	u64 ctrl = kvm_mediated_pmu_ctrl(vcpu_to_pmu(&vmx->vcpu));
 
+	/* An entry that fails stores nothing. */
+	if (!exit_saves_ctrl())
+		vmx->msr_autostore.guest.val[STORE_SLOT].value = ctrl;
+
 	if (vmx->loaded_vmcs->perf_global_ctrl == ctrl)
 		return;
 
