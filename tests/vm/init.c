@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: INIT leaves the PMU alone: counters, selectors, global control and status are what they were, and go on counting.  But
+ * the local APIC's entry for PMIs is masked by it, so what overflows from then on sets the status and interrupts nobody.
+ * A new vCPU's PMU is as after RESET: all is 0, but general counters are enabled in the global control.
+ *
+ * The vCPU is the bootstrap processor: it goes on at the reset vector, where there are three NOPs and an OUT to this program.
+ */
+#include "vm.h"
+
+enum { MSR_X2APIC_ICR = 0x830, MSR_AMD_STATUS = 0xc0000300, MSR_AMD_CONTROL = 0xc0000301 };
+
+#define ICR_INIT	0x500
+#define LVT_MASKED	0x10000
+#define TOP		0xfffff000UL	/* the page with the reset vector */
+#define SHOWN		40
+
+static struct vm vm;
+static struct kvm_sregs sregs;
+static uint8_t top[VM_PAGE] __attribute__((aligned(VM_PAGE)));
+
+/* ---- all MSRs of the PMU */
+
+static struct {
+	uint32_t msr;
+	const char *what;
+	uint64_t new, value[2];
+} msrs[SHOWN];
+static unsigned int n_msrs;
+
+static void add(uint32_t msr, const char *what, uint64_t new)
+{
+	msrs[n_msrs].msr = msr;
+	msrs[n_msrs].what = what;
+	msrs[n_msrs++].new = new;
+}
+
+static void add_all(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < (vm_seen.amd ? 6 : 8); i++) {
+		add(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, "counter", 0);
+		add(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, "selector", 0);
+	}
+	for (i = 0; i < 3 && !vm_seen.amd; i++)
+		add(MSR_FIXED_CTR0 + i, "fixed counter", 0);
+	if (!vm_seen.amd)
+		add(MSR_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
+	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", vm_seen.amd ? 0x3f : 0xff);
+	add(vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, "global status", 0);
+}
+
+static void get_all(unsigned int when)
+{
+	unsigned int i;
+
+	for (i = 0; i < n_msrs; i++)
+		msrs[i].value[when] = vm_get_msr(&vm, msrs[i].msr);
+}
+
+static uint64_t lvtpc(void)
+{
+	struct kvm_lapic_state lapic;
+
+	must(!ioctl(vm.vcpu, KVM_GET_LAPIC, &lapic), "local APIC");
+	return *(uint32_t *)((uint8_t *)lapic.regs + 0x340);
+}
+
+static void back(void)
+{
+	must(!ioctl(vm.vcpu, KVM_SET_SREGS, &sregs), "64-bit mode again");
+	vm_call(&vm, vm_guest_prepare, NULL);
+}
+
+static void is_new(void)
+{
+	unsigned int i;
+	char what[64];
+
+	for (i = 0; i < n_msrs; i++) {
+		snprintf(what, sizeof(what), "a new vCPU's %s %#x", msrs[i].what, msrs[i].msr);
+		check_equal(what, vm_get_msr(&vm, msrs[i].msr), msrs[i].new, "as after RESET");
+	}
+}
+
+/* ---- INIT while the vCPU stands */
+
+static void values(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0);
+	for (i = 0; i < (vm_seen.amd ? 6 : 8); i++) {
+		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i, 0x123456789abULL * (i + 1));
+		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0x4100c0 + i);
+	}
+	for (i = 0; i < 3 && !vm_seen.amd; i++)
+		wrmsr(MSR_FIXED_CTR0 + i, 0xba987654321ULL * (i + 1));
+	if (!vm_seen.amd)
+		wrmsr(MSR_FIXED_CTR_CTRL, 0x2a2);
+	/* User mode, where the guest is not, is counted from here on. */
+	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, vm_seen.amd ? 0x2a : 0x5000000aaULL);
+}
+
+static void standing(void)
+{
+	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = ICR_INIT };
+	struct kvm_mp_state state;
+	struct kvm_regs regs;
+	unsigned int i;
+	char what[64];
+
+	vm_call(&vm, values, NULL);
+	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0x15);
+	get_all(0);
+	must(ioctl(vm.fd, KVM_SIGNAL_MSI, &msi) > 0, "INIT can be sent as a message");
+	must(!ioctl(vm.vcpu, KVM_GET_MP_STATE, &state), "the vCPU's state, and with it what INIT does");
+	must(!ioctl(vm.vcpu, KVM_GET_REGS, &regs), "registers");
+	check(regs.rip == 0xfff0, "the vCPU has taken the INIT: it is at %#llx", (unsigned long long)regs.rip);
+	get_all(1);
+	for (i = 0; i < n_msrs; i++) {
+		snprintf(what, sizeof(what), "%s %#x behind INIT", msrs[i].what, msrs[i].msr);
+		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
+		if (msrs[i].msr == MSR_GLOBAL_STATUS || msrs[i].msr == MSR_AMD_STATUS)
+			check_equal("which is", msrs[i].value[0], 0x15, "as it was set");
+	}
+	check_equal("LVTPC", lvtpc(), LVT_MASKED, "INIT masks it");
+	back();
+	get_all(1);
+	for (i = 0; i < n_msrs; i++) {
+		snprintf(what, sizeof(what), "%s %#x when it has run again", msrs[i].what, msrs[i].msr);
+		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
+	}
+	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0);
+}
+
+/* ---- INIT that the vCPU sends to itself, counting */
+
+static struct {
+	uint64_t truth[2], start, selector;
+	uint32_t enable;
+	uint64_t on;
+} run;
+
+#define NOPS		20	/* as in the code */
+/* From the enabling WRMSR (on AMD that exits: an entry more) to that of the ICR, then to the OUT behind three NOPs. */
+#define TO_ICR		(1 + NOPS + 3 + 1)
+#define TO_OUT		(TO_ICR + 4)
+
+static void going(void *unused)
+{
+	(void)unused;
+	vm_seen.pmis = 0;
+	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, vm_seen.amd ? 0x3f : 0);
+	wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0);
+	wrmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0, run.start);
+	if (!vm_seen.amd)
+		wrmsr(MSR_EVNTSEL0, run.selector);
+	/* The reading, four more, the WRMSR. */
+	asm volatile("mov vm_ask, %%rax\n\tmov $2, %%ecx\n\t" MARK_INSN "\n\tmov %%rax, %0\n\t"
+		     "mov %1, %%ecx\n\tmov %2, %%eax\n\tmov %3, %%edx\n\twrmsr\n\t"
+		     ".rept 20\n\tnop\n\t.endr\n\t"
+		     "mov $0x830, %%ecx\n\tmov $0x500, %%eax\n\txor %%edx, %%edx\n\twrmsr\n\tud2"
+		     : "=m" (run.truth[0]) : "m" (run.enable), "m" (run.on), "m" (((uint32_t *)&run.on)[1])
+		     : "rax", "rcx", "rdx", "memory");
+}
+
+/* And when it has gone on: the reading, four more, the WRMSR. */
+static void gone(void *unused)
+{
+	(void)unused;
+	asm volatile("mov vm_ask, %%rax\n\tmov $2, %%ecx\n\t" MARK_INSN "\n\tmov %%rax, %0\n\t"
+		     "mov %1, %%ecx\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
+		     : "=m" (run.truth[1]) : "m" (run.enable) : "rax", "rcx", "rdx", "memory");
+}
+
+static void complete(void)
+{
+	vm.run->immediate_exit = 1;
+	must(ioctl(vm.vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "KVM completes an instruction and comes back");
+	vm.run->immediate_exit = 0;
+}
+
+/* The counter, and what it must be: what the machine has counted since it was enabled, and what KVM has emulated. */
+static uint64_t count(void)
+{
+	return vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTR0 : MSR_PERFCTR0);
+}
+
+static uint64_t wanted(uint64_t truth)
+{
+	/* The enabling WRMSR, where that exits; PMIs; the WRMSR of the ICR, the OUT. */
+	return (run.start + truth - run.truth[0] - 5 + (vm_seen.amd || !vm_seen.mediated) + vm_seen.pmis * VM_PMI_EMULATED +
+		2) & VM_MASK;
+}
+
+static void counting(void)
+{
+	struct kvm_regs regs;
+	unsigned int to, pmis = 0, bad = 0;
+	uint64_t status, machine;
+
+	run.selector = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true });
+	run.enable = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	run.on = vm_seen.amd ? run.selector : 1;
+	/* 0: far from its end.  A counter of perf that has one to go ends after two. */
+	for (to = 0; to <= TO_OUT; to++) {
+		unsigned int icr = TO_ICR + vm_seen.amd, want = to && to < icr, tries = 0;
+		bool wrong;
+
+		if (to == 1 && !vm_seen.mediated)
+			continue;
+		run.start = -(uint64_t)to & VM_MASK;
+		/* A tick of the host is one more entry on AMD, and moves the place. */
+		do {
+			if (tries)
+				back();
+			machine = mark_read(TRUTH_PMIS);
+			vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0);
+			vm_call(&vm, going, NULL);
+		} while (vm_seen.amd && vm_seen.pmis != want && ++tries < 5);
+		must(!ioctl(vm.vcpu, KVM_GET_REGS, &regs), "registers");
+		must(regs.rip < 0x10000, "it is behind the reset vector");
+		complete();
+		wrong = count() != wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL));
+		if (!to || wrong)
+			check_equal("the count in front of and behind INIT", vm_signed(count()),
+				    vm_signed(wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL))), "the machine's, and what KVM has emulated");
+		status = vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS);
+		if (!to) {
+			check_equal("its selector", vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0), run.selector, "as before");
+			check_equal("PMIs", vm_seen.pmis, 0, "it has not overflowed");
+			check_equal("status", status, 0, "it has not overflowed");
+			check_equal("LVTPC", lvtpc(), LVT_MASKED, "INIT masks it");
+		}
+		if (vm_seen.pmis != want) {
+			bad++;
+			sayf("# %u events before its end: %u PMIs, want %u", to, vm_seen.pmis, want);
+		}
+		/* It is the machine's own entry that has to be masked, once the guest's is. */
+		if (vm_seen.mediated && !want && mark_read(TRUTH_PMIS) != machine) {
+			bad++;
+			sayf("# %u events before its end: a PMI of the machine", to);
+		}
+		/* The handler of Intel's clears it. */
+		if (to && (!vm_seen.pmis || vm_seen.amd) && status != 1) {
+			bad++;
+			sayf("# %u events before its end: status %#llx, want 1", to, (unsigned long long)status);
+		}
+		pmis += vm_seen.pmis;
+		back();
+		vm_call(&vm, gone, NULL);
+		/* In between was what back() did; there KVM emulates two WRMSRs. */
+		if (!to || wrong)
+			check_equal("and when it goes on", vm_signed(count()), vm_signed(wanted(run.truth[1] + 5) + 2),
+				    "the machine's, and what KVM has emulated");
+		bad += wrong;
+	}
+	check_equal("what was not right of PMIs and status", bad, 0, "a PMI up to INIT, none from it on; the status in any case");
+	check(pmis > NOPS, "there were %u PMIs", pmis);
+}
+
+/* ---- a model that changes when the vCPU has run */
+
+static bool fewer;
+
+static void set_model(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 0x80000022)
+		e->eax |= 1;		/* PerfMonV2: a global control on AMD too */
+	if (fewer && e->function == 0xa)
+		e->eax -= 1 << 8;
+	if (fewer && e->function == 0x80000022)
+		e->ebx -= 1;
+}
+
+static void no_other_model(void)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[256];
+	} cpuid;
+	unsigned int i;
+	int status;
+
+	cpuid.head.nent = ARRAY_SIZE(cpuid.entry);
+	must(!ioctl(vm.vcpu, KVM_GET_CPUID2, &cpuid), "the vCPU's CPUID");
+	fewer = true;
+	for (i = 0; i < cpuid.head.nent; i++)
+		set_model(&cpuid.entry[i]);
+	status = ioctl(vm.vcpu, KVM_SET_CPUID2, &cpuid);
+	check(status < 0 && errno == EINVAL, "another PMU for a vCPU that has run is refused: %d, errno %d", status, errno);
+}
+
+int main(void)
+{
+	struct kvm_userspace_memory_region memory = {
+		.slot = 1, .guest_phys_addr = TOP, .memory_size = VM_PAGE, .userspace_addr = (uint64_t)top,
+	};
+
+	must(mark_present(), "this is our machine");
+	vm_model = set_model;
+	vm_open(&vm);
+	memcpy(top + 0xff0, (uint8_t[]) { 0x90, 0x90, 0x90, 0xe6, VM_DONE }, 5);
+	must(!ioctl(vm.fd, KVM_SET_USER_MEMORY_REGION, &memory), "memory at the reset vector");
+	must(!ioctl(vm.vcpu, KVM_GET_SREGS, &sregs), "registers");
+	add_all();
+	is_new();
+	vm_call(&vm, vm_guest_prepare, NULL);
+	standing();
+	counting();
+	no_other_model();
+	vm_close(&vm);
+	return check_done();
+}
