@@ -5,10 +5,16 @@
  *
  * The vCPU leaves at an OUT or at a write where no memory is.  Userspace has KVM complete that first, as it must before it
  * saves anything; the instruction then has been emulated, and counts.  In some rows this is the event by which the counter
- * passes its end: then value, status and PMI have to be in what is saved.  The order of MSRs is QEMU's.
+ * passes its end: then value, status and PMI have to be in what is saved, or the status alone if no PMI is wanted.  The order
+ * of MSRs is QEMU's.
  */
 #include "vm.h"
 
+enum { MSR_AMD_STATUS = 0xc0000300, MSR_AMD_CONTROL = 0xc0000301 };
+
+#define LVT_MASKED	0x10000
+
+static bool v2;			/* AMD: with a status, and a global control */
 static struct vm vm;
 static struct vm_body body;
 static struct vm_stretch s;
@@ -45,6 +51,9 @@ static void save(const struct vm_counter *c)
 		saved.fixed_control = vm_get_msr(&vm, MSR_FIXED_CTR_CTRL);
 		saved.control = vm_get_msr(&vm, MSR_GLOBAL_CTRL);
 		saved.status = vm_get_msr(&vm, MSR_GLOBAL_STATUS);
+	} else if (v2) {
+		saved.control = vm_get_msr(&vm, MSR_AMD_CONTROL);
+		saved.status = vm_get_msr(&vm, MSR_AMD_STATUS);
 	}
 	must(!ioctl(vm.vcpu, KVM_GET_LAPIC, &saved.lapic), "local APIC");
 	must(!ioctl(vm.vcpu, KVM_GET_VCPU_EVENTS, &saved.events), "events");
@@ -57,6 +66,8 @@ static void restore(const struct vm_counter *c)
 	if (!vm_seen.amd) {
 		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
 		vm_set_msr(&vm, MSR_GLOBAL_CTRL, 0);
+	} else if (v2) {
+		vm_set_msr(&vm, MSR_AMD_CONTROL, 0);
 	}
 	vm_set_msr(&vm, counter_msr(c), saved.counter);
 	if (!c->fixed)
@@ -66,6 +77,9 @@ static void restore(const struct vm_counter *c)
 		vm_set_msr(&vm, MSR_GLOBAL_OVF_CTRL, 0);
 		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, saved.fixed_control);
 		vm_set_msr(&vm, MSR_GLOBAL_CTRL, saved.control);
+	} else if (v2) {
+		vm_set_msr(&vm, MSR_AMD_STATUS, saved.status);
+		vm_set_msr(&vm, MSR_AMD_CONTROL, saved.control);
 	}
 	must(!ioctl(vm.vcpu, KVM_SET_LAPIC, &saved.lapic), "local APIC");
 	must(!ioctl(vm.vcpu, KVM_SET_VCPU_EVENTS, &saved.events), "events");
@@ -77,6 +91,13 @@ static void complete(void)
 	vm.run->immediate_exit = 1;
 	must(ioctl(vm.vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "KVM completes an instruction and comes back");
 	vm.run->immediate_exit = 0;
+}
+
+/* The first two counters only: not what a new vCPU has. */
+static void prepare(struct vm *v)
+{
+	vm_set_msr(v, MSR_AMD_STATUS, 0);
+	vm_set_msr(v, MSR_AMD_CONTROL, 3);
 }
 
 /* To a new VM, which then goes on in the place of this one; its memory is this program's, and so already there. */
@@ -128,9 +149,14 @@ static const struct {
 	{ "set with an event not accounted for", "n50cf N n100cf", set, NEVER, 0 },
 };
 
-static void run(unsigned int row, bool fixed, bool vector)
+static uint32_t saved_lvtpc(void)
 {
-	const struct vm_counter counter = { .fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
+	return *(uint32_t *)((uint8_t *)saved.lapic.regs + 0x340);
+}
+
+static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
+{
+	const struct vm_counter counter = { .fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = interrupt };
 	bool moves = rows[row].hook == move;
 	unsigned int tries = 0;
 	uint64_t bit, to;
@@ -143,7 +169,8 @@ static void run(unsigned int row, bool fixed, bool vector)
 	s.counter[0] = counter;
 	vm.hook = moves ? NULL : rows[row].hook;
 	vm_stretch(&vm, &s);
-	snprintf(name, sizeof(name), "%s, %s, %s", rows[row].what, fixed ? "fixed" : "general", vector ? "vector" : "NMI");
+	snprintf(name, sizeof(name), "%s, %s, %s", rows[row].what, fixed ? "fixed" : "general",
+		 !interrupt ? "no interrupt" : vector ? "vector" : "NMI");
 	if (!moves) {
 		check_equal(name, s.counter[0].value, WRITTEN + vm_events(&s, 0, 0, VM_END) - 1 + rows[row].own,
 			    "what was written, and what came behind it");
@@ -174,27 +201,73 @@ static void run(unsigned int row, bool fixed, bool vector)
 	check_equal(what, vm_signed(saved.counter), vm_signed(s.counter[0].start + vm_events(&s, 0, VM_BEGIN, 0) + 1),
 		    "with the instruction that it stands behind");
 	bit = rows[row].to ? 0 : vm_bit(&s.counter[0]);
-	if (!vm_seen.amd) {
+	if (!vm_seen.amd || v2) {
 		snprintf(what, sizeof(what), "%s: saved status", name);
 		check_equal(what, saved.status, bit, "set if that was its last event");
+		snprintf(what, sizeof(what), "%s: saved control", name);
+		check_equal(what, saved.control, vm_seen.amd ? 3 : vm_bit(&s.counter[0]), "as the guest has it");
+	}
+	if (v2) {
+		snprintf(what, sizeof(what), "%s: status in the end", name);
+		check_equal(what, vm_get_msr(&vm, MSR_AMD_STATUS), rows[row].to == NEVER ? 0 : 1, "it has passed its end, maybe later");
 	}
 	snprintf(what, sizeof(what), "%s: saved PMI", name);
 	check_equal(what, saved.events.nmi.pending + saved.events.nmi.injected +
-		    (((uint8_t *)saved.lapic.regs)[0x200 + 0x10 * (VM_PMI / 32)] >> VM_PMI % 32 & 1), bit != 0,
+		    (((uint8_t *)saved.lapic.regs)[0x200 + 0x10 * (VM_PMI / 32)] >> VM_PMI % 32 & 1), bit && interrupt,
 		    "it waits to be taken");
+	snprintf(what, sizeof(what), "%s: saved LVTPC", name);
+	check_equal(what, saved_lvtpc(), (vector ? VM_PMI : LVT_NMI) | (!vm_seen.amd && bit && interrupt ? LVT_MASKED : 0),
+		    "Intel's is masked by a PMI");
+}
+
+static void all(void)
+{
+	unsigned int row, fixed, vector;
+
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	if (v2)
+		vm.before = prepare;
+	for (row = 0; row < ARRAY_SIZE(rows); row++)
+		for (fixed = 0; fixed <= !vm_seen.amd; fixed++) {
+			for (vector = 0; vector <= 1; vector++)
+				run(row, fixed, vector, true);
+			run(row, fixed, false, false);
+		}
+	vm_close(&vm);
+}
+
+static void set_model(struct kvm_cpuid_entry2 *e)
+{
+	if (v2 && e->function == 0x80000022)
+		e->eax |= 1;
+}
+
+/* Does this KVM have it for guests? */
+static bool offers_v2(void)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[256];
+	} cpuid = { .head.nent = ARRAY_SIZE(cpuid.entry) };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	bool found = false;
+	unsigned int i;
+
+	must(kvm >= 0 && !ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "CPUID");
+	close(kvm);
+	for (i = 0; i < cpuid.head.nent; i++)
+		found |= cpuid.entry[i].function == 0x80000022 && cpuid.entry[i].eax & 1;
+	return found;
 }
 
 int main(void)
 {
-	unsigned int row, fixed, vector;
-
 	must(mark_present(), "this is our machine");
-	vm_open(&vm);
-	vm_call(&vm, vm_guest_prepare, NULL);
-	for (row = 0; row < ARRAY_SIZE(rows); row++)
-		for (fixed = 0; fixed <= !vm_seen.amd; fixed++)
-			for (vector = 0; vector <= 1; vector++)
-				run(row, fixed, vector);
-	vm_close(&vm);
+	vm_model = set_model;
+	all();
+	v2 = vm_seen.amd && offers_v2();
+	if (v2)
+		all();
 	return check_done();
 }
