@@ -45,6 +45,10 @@ enum mark_index {
 	TRUTH_CYCLES			= 17,
 	TRUTH_CPUS			= 18,
 	TRUTH_MARK_VERSION		= 19,
+	/* Writes of the host while the PMU is live and its interrupt a guest's: tools/machine/README. */
+	TRUTH_LIVE_LVTPC		= 20,
+	TRUTH_LIVE_SELECTOR		= 21,
+	TRUTH_LIVE_COUNTER		= 22,
 	TRUTH_EXITS_BY_REASON		= 0x100,	/* + VMX basic exit reason or SVM exit code */
 };
 

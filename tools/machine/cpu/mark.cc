@@ -77,6 +77,8 @@ static void add_truth(bx_truth_t *sum, const bx_truth_t *t)
     sum->access[0][n] += t->access[0][n];
     sum->access[1][n] += t->access[1][n];
   }
+  for (unsigned n=0; n < BX_TRUTH_LIVE; n++)
+    sum->live[n] += t->live[n];
   sum->ticks += t->ticks;
   sum->overflows += t->overflows;
   sum->pmis += t->pmis;
@@ -161,8 +163,10 @@ static void mark_label(BX_CPU_C *cpu, Bit64u label, Bit64u arg)
 
   fprintf(truth_file, "},\"pmu\":{");
   print_accesses("host", t.access[0], ",");
-  print_accesses("guest", t.access[1], "}");
-  fprintf(truth_file, ",\"overflows\":" FMT_LL "u,\"pmis\":" FMT_LL "u}\n", t.overflows, t.pmis);
+  print_accesses("guest", t.access[1], "");
+  fprintf(truth_file, ",\"live\":{\"lvtpc\":" FMT_LL "u,\"selector\":" FMT_LL "u,\"counter\":" FMT_LL "u}",
+    t.live[BX_TRUTH_LIVE_LVTPC], t.live[BX_TRUTH_LIVE_SELECTOR], t.live[BX_TRUTH_LIVE_COUNTER]);
+  fprintf(truth_file, "},\"overflows\":" FMT_LL "u,\"pmis\":" FMT_LL "u}\n", t.overflows, t.pmis);
   fflush(truth_file);
 }
 
@@ -179,6 +183,8 @@ static Bit64u mark_read(Bit64u index)
     unsigned n = index - BX_MARK_ACCESSES;
     return t.access[n / BX_TRUTH_ACCESSES][n % BX_TRUTH_ACCESSES];
   }
+  if (index >= BX_MARK_LIVE && index < BX_MARK_LIVE + BX_TRUTH_LIVE)
+    return t.live[index - BX_MARK_LIVE];
   if (index >= BX_MARK_EXIT0 && index <= BX_MARK_EXIT_LAST)
     return machine_exits(index - BX_MARK_EXIT0);
 

@@ -56,6 +56,7 @@ enum {
   BX_MARK_CYCLES     = 17,
   BX_MARK_CPUS       = 18,
   BX_MARK_GET_VERSION = 19,
+  BX_MARK_LIVE       = 20,      // 3: the host's writes of LVT entry, selectors, counters while live
   BX_MARK_EXIT0      = 0x100,   // 0x800: VM-exits by basic reason or exit code
   BX_MARK_EXIT_LAST  = 0x8ff
 };

@@ -233,6 +233,10 @@ void bx_pmu_c::register_state(bx_param_c *parent)
     sprintf(name, "access%u", n);
     new bx_shadow_num_c(pmu, name, &truth_counts.access[n / BX_TRUTH_ACCESSES][n % BX_TRUTH_ACCESSES]);
   }
+  for (n=0; n < BX_TRUTH_LIVE; n++) {
+    sprintf(name, "live%u", n);
+    new bx_shadow_num_c(pmu, name, &truth_counts.live[n]);
+  }
   new bx_shadow_data_c(pmu, "exits", (Bit8u*) exits, sizeof(exits));
   new bx_shadow_num_c(pmu, "exits_other", &exits_other);
   new bx_shadow_data_c(pmu, "bimodal", bimodal, sizeof(bimodal));
@@ -767,6 +771,7 @@ bool bx_pmu_c::wrmsr(Bit32u index, Bit64u val)
     BX_DEBUG(("WRMSR: 0x" FMT_LL "x to MSR %x refused", val, index));
     return false;
   }
+  msr_written(index);
   arm();
   return true;
 }
@@ -992,6 +997,63 @@ bool bx_pmu_c::rdpmc(Bit32u index, Bit64u *val)
     return true;
   }
   return false;
+}
+
+////////////////////////////////////////////////////////////
+// Writes to a live PMU
+////////////////////////////////////////////////////////////
+
+// Does this entry send PMIs to a vector? At reset it is fixed and has none.
+static bool to_vector(Bit32u lvt)
+{
+  return ((lvt >> 8) & 7) == APIC_DM_FIXED && (lvt & 0xff) >= 16;
+}
+
+// enabled is as of the last arm(), counting for the mode that the CPU is in
+bool bx_pmu_c::counts_in_host(unsigned n) const
+{
+  const bx_pmu_counter_t *c = &ctr[n];
+
+  if (! c->enabled || !(c->os || c->usr)) return false;
+  return ! c->host_guest || (cpu->efer.get_SVME() && (c->host_guest & 2));
+}
+
+void bx_pmu_c::lvt_written(Bit32u before, Bit32u after)
+{
+  if (! guest && global_ctrl && (to_vector(before) || to_vector(after)))
+    truth_counts.live[BX_TRUTH_LIVE_LVTPC]++;
+}
+
+void bx_pmu_c::msr_written(Bit32u index)
+{
+  if (guest || ! global_ctrl || ! to_vector(cpu->lapic->get_perfmon_entry())) return;
+
+  bool selector, counter;
+
+  if (amd) {
+    unsigned n = BX_PMU_COUNTERS;
+
+    selector = index - BX_PMU_K7_EVTSEL0 < BX_PMU_GP_AMD_OLD;
+    if (index - BX_PMU_K7_CTR0 < BX_PMU_GP_AMD_OLD)
+      n = index - BX_PMU_K7_CTR0;
+    else if (index - BX_PMU_AMD_PERF_CTL0 < 2 * num_gp) {
+      if (index & 1)
+        n = (index - BX_PMU_AMD_PERF_CTL0) / 2;
+      else
+        selector = true;
+    }
+    // There VM-exits leave the global control as it is, and a counter that
+    // counts in guests only stands.
+    counter = n < num_gp && counts_in_host(n);
+  }
+  else {
+    selector = index - BX_PMU_MSR_EVTSEL0 < num_gp || index == BX_PMU_MSR_FIXED_CTRL;
+    counter = index - BX_PMU_MSR_PMC0 < num_gp || index - BX_PMU_MSR_FULL_PMC0 < num_gp ||
+              index - BX_PMU_MSR_FIXED0 < num_fixed;
+  }
+
+  if (selector) truth_counts.live[BX_TRUTH_LIVE_SELECTOR]++;
+  if (counter)  truth_counts.live[BX_TRUTH_LIVE_COUNTER]++;
 }
 
 ////////////////////////////////////////////////////////////

@@ -103,11 +103,17 @@ enum { BX_TRUTH_USER = 1, BX_TRUTH_GUEST = 2, BX_TRUTH_CONTEXTS = 4 };
 
 enum { BX_TRUTH_RDMSR = 0, BX_TRUTH_WRMSR, BX_TRUTH_RDPMC, BX_TRUTH_ACCESSES };
 
+// Writes by the host to a PMU that is live, while its interrupt is routed to a
+// vector: the interrupt then is a guest's, and what is written could count, or
+// interrupt, before all of it is the guest's.
+enum { BX_TRUTH_LIVE_LVTPC = 0, BX_TRUTH_LIVE_SELECTOR, BX_TRUTH_LIVE_COUNTER, BX_TRUTH_LIVE };
+
 struct bx_truth_t {
   Bit64u insns[BX_TRUTH_CONTEXTS];
   Bit64u branches[BX_TRUTH_CONTEXTS];
   Bit64u ticks;
   Bit64u access[2][BX_TRUTH_ACCESSES];  // [guest][kind]
+  Bit64u live[BX_TRUTH_LIVE];
   Bit64u overflows;
   Bit64u pmis;
 };
@@ -195,6 +201,7 @@ public:
   bool wrmsr(Bit32u index, Bit64u val);
   bool rdpmc(Bit32u index, Bit64u *val);
   void count_access(unsigned kind) { truth_counts.access[guest][kind]++; }
+  void lvt_written(Bit32u before, Bit32u after);
 
   void set_global_ctrl(Bit64u val);     // by VM-entry and VM-exit
   Bit64u get_debugctl(void) const { return debugctl; }
@@ -261,6 +268,8 @@ private:
   void add(unsigned n, Bit64u delta);
   void deliver_pmi(void);
   void flush_models(void);
+  bool counts_in_host(unsigned n) const;
+  void msr_written(Bit32u index);
 
   bool rdmsr_intel(Bit32u index, Bit64u *val);
   bool wrmsr_intel(Bit32u index, Bit64u val);
