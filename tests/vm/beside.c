@@ -126,10 +126,11 @@ static void beside(bool sampling)
 	s.body = &body;
 	/* An interrupt each time, which the guest takes while the host counts. */
 	s.counter[0].interrupt = sampling;
-	s.counter[0].start = sampling ? -100 : 0;
 	apart(fd[0], nothing);
 	alone = apart(fd[0], nothing);
 	for (k = 0; k < 10; k++) {
+		/* Now at an instruction that KVM emulates, now at one of the guest's own. */
+		s.counter[0].start = sampling ? -100 - (int)k : 0;
 		with = apart(fd[0], stretch);
 		check_equal("the host's event", with, alone, "the machine's count of the host's user mode, as without a guest");
 		check(exact(), "the guest's counters are exact");

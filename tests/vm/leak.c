@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a guest with a mediated vPMU never sees a value of the host in a counter or in the status, whatever it has exited
+ * for, and nobody in the host sees a value of the guest.
+ *
+ *	the guest	reads all its counters, by RDPMC and RDMSR, its status and global control right behind each exit: they
+ *			are to the last bit what it has written
+ *	the host	reads all counters of the CPU by RDPMC, as anybody may who has mapped an event: this program between two
+ *			KVM_RUNs, and a process of its own that takes the CPU whenever it can; a counter is 0 or an event's
+ *
+ * It is so while the host has no event on the CPU (the guest's registers stay where they are until they have to leave), one,
+ * or one on each counter, pinned, which has taken its counter to a value that nobody else has.
+ */
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "vm.h"
+
+/* Bits 47 to 32 of a counter.  An event that does not sample begins in the middle. */
+#define HOST_TAG	0xc3c3ULL
+#define HOST_MIDDLE	0x8000ULL
+#define GUEST_TAG	0x5a5aULL
+#define TIMES		3
+#define TOGGLES		200
+#define USER_INSNS	0x4100c0		/* a selector */
+#define COUNTERS	16
+#define FIXED_INDEX	0x40000000		/* of RDPMC */
+
+enum { AMD_STATUS = 0xc0000300, AMD_CTL = 0xc0000301 };
+
+static struct vm vm;
+static unsigned int general, fixed, counters;
+
+/* ---- in the guest */
+
+enum { ANYWHERE, FRESH, TICK, TIMER, SELECT };
+
+static const struct way {
+	const char *what, *letters;
+	bool user;
+	int special;
+} ways[] = {
+	{ "nothing", "n", 0, ANYWHERE },
+	{ "CPUID", "c", 0, ANYWHERE },
+	{ "CPUID in user mode", "UcK", 1, ANYWHERE },
+	{ "RDMSR", "r", 0, ANYWHERE },
+	{ "WRMSR", "w", 0, ANYWHERE },
+	{ "IN, to KVM", "i", 0, ANYWHERE },
+	{ "OUT, to KVM", "o", 0, ANYWHERE },
+	{ "IN, to userspace", "I", 0, ANYWHERE },
+	{ "OUT, to userspace", "O", 0, ANYWHERE },
+	{ "OUT in user mode", "UOK", 1, ANYWHERE },
+	{ "userspace, which looks", "H", 0, ANYWHERE },
+	{ "a write where no memory is", "W", 0, ANYWHERE },
+	{ "a read where no memory is", "M", 0, ANYWHERE },
+	{ "the same in user mode", "UMK", 1, ANYWHERE },
+	{ "hypercall", "v", 0, ANYWHERE },
+	{ "WBINVD", "b", 0, ANYWHERE },
+	{ "emulated by force", "f", 0, ANYWHERE },
+	{ "a branch, emulated by force, in user mode", "UFK", 1, ANYWHERE },
+	{ "interrupt for nobody", "x", 0, ANYWHERE },
+	{ "timer's deadline", "t", 0, ANYWHERE },
+	{ "HLT and an interrupt", "h", 0, ANYWHERE },
+	{ "memory for the first time", "n", 0, FRESH },
+	{ "a tick of the host", "n", 0, TICK },
+	{ "the guest's timer", "n", 0, TIMER },
+	{ "a selector, on and off", "n", 0, SELECT },
+};
+
+static struct vm_body body[ARRAY_SIZE(ways)];
+static char fresh[64][VM_PAGE] __attribute__((aligned(VM_PAGE)));
+
+static struct {
+	bool amd;
+	unsigned int general, counters, page;
+	uint64_t value[COUNTERS], select, status, global;
+	/* The way to exit of this call; its first wrong value. */
+	const struct way *way;
+	void (*code)(void);
+	uint64_t wrong, host, got, want, waited, exits;
+	unsigned int counter;
+	const char *how;
+} g;
+
+static inline uint64_t rdpmc(uint32_t index)
+{
+	uint32_t lo, hi;
+
+	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline uint32_t rdpmc_index(unsigned int i)
+{
+	return i < g.general ? i : FIXED_INDEX | (i - g.general);
+}
+
+static inline uint32_t counter_msr(unsigned int i)
+{
+	return g.amd ? MSR_AMD_CTR0 + 2 * i : i < g.general ? MSR_PMC0 + i : MSR_FIXED_CTR0 + i - g.general;
+}
+
+static inline void differs(const char *how, unsigned int counter, uint64_t got, uint64_t want)
+{
+	if (got == want)
+		return;
+	if (!g.wrong++) {
+		g.how = how;
+		g.counter = counter;
+		g.got = got;
+		g.want = want;
+	}
+	g.host += got >> 32 == HOST_TAG;
+}
+
+static void guest_look(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < g.counters; i++)
+		differs("RDPMC", i, rdpmc(rdpmc_index(i)), g.value[i]);
+	for (i = 0; i < g.counters; i++)
+		differs("RDMSR", i, rdmsr(counter_msr(i)), g.value[i]);
+	differs("status", 0, rdmsr(g.amd ? AMD_STATUS : MSR_GLOBAL_STATUS), g.status);
+	differs("global control", 0, rdmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL), g.global);
+}
+
+/* Counters as wanted; g.select is for each the selector, which counts nothing in the guest's kernel. */
+static void guest_set(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	wrmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL, 0);
+	for (i = 0; i < g.general; i++)
+		wrmsr(g.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, g.select);
+	if (!g.amd)
+		wrmsr(MSR_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
+	for (i = 0; i < g.counters; i++)
+		wrmsr(counter_msr(i), g.value[i]);
+	wrmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL, g.global);
+}
+
+static void guest_exit(void *unused)
+{
+	uint32_t tick = TRUTH_EXITS_BY_REASON + (g.amd ? SVM_EXIT_INTR : 1), lo, hi;
+	uint64_t before, exits;
+	unsigned int n;
+
+	(void)unused;
+	guest_look();
+	exits = mark_read(TRUTH_EXITS);
+	switch (g.way->special) {
+	case FRESH:
+		*(volatile char *)fresh[g.page++ % ARRAY_SIZE(fresh)] = 1;
+		break;
+	case TICK:
+		before = mark_read(tick);
+		while (mark_read(tick) == before)
+			g.waited++;
+		break;
+	case TIMER:
+		vm_seen.irqs = 0;
+		wrmsr(MSR_X2APIC_LVTT, 0x40000 | VM_IRQ);
+		asm volatile("rdtsc" : "=a" (lo), "=d" (hi));
+		wrmsr(0x6e0, ((uint64_t)hi << 32 | lo) + 20000);
+		asm volatile("sti");
+		while (!*(volatile unsigned int *)&vm_seen.irqs)
+			g.waited++;
+		asm volatile("cli");
+		wrmsr(MSR_X2APIC_LVTT, 0x50000);
+		break;
+	case SELECT:
+		/* Off to on to off: somebody else may get the CPU before what is selected is. */
+		for (n = 0; n < TOGGLES; n++) {
+			wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, USER_INSNS);
+			wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0);
+			if (!g.amd) {
+				wrmsr(MSR_FIXED_CTR_CTRL, 0x222);
+				wrmsr(MSR_FIXED_CTR_CTRL, 0);
+			}
+		}
+		wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, g.select);
+		if (!g.amd)
+			wrmsr(MSR_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
+		break;
+	default:
+		g.code();
+	}
+	guest_look();
+	g.exits = mark_read(TRUTH_EXITS) - exits;
+}
+
+/* ---- in the host */
+
+enum state { NO_EVENT, ONE_EVENT, ALL_COUNTERS };
+static const char *const states[] = { "no event of the host", "one", "one on each counter" };
+
+/* What two processes have seen. */
+static struct seen {
+	volatile unsigned int looks, bad;
+	volatile uint64_t value;
+	volatile unsigned int counter;
+} *seen;
+static volatile enum state *state;
+
+static int event(struct perf_event_attr attr, int cpu)
+{
+	attr.size = sizeof(attr);
+	attr.exclude_guest = 1;
+	return syscall(SYS_perf_event_open, &attr, cpu < 0 ? 0 : -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* The right to RDPMC, by an event that is never on. */
+static void may_rdpmc(void)
+{
+	int fd = event((struct perf_event_attr) {
+		.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS, .disabled = 1 }, -1);
+	struct perf_event_mmap_page *page = mmap(NULL, VM_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	must(fd >= 0 && page != MAP_FAILED && page->cap_user_rdpmc, "an event that may be read by RDPMC");
+}
+
+/* Each counter is 0, or that of an event of the host. */
+static void host_look(struct seen *s)
+{
+	unsigned int i;
+
+	s->looks++;
+	for (i = 0; i < counters; i++) {
+		uint64_t value = rdpmc(rdpmc_index(i));
+		bool good = !value;
+
+		if (*state == ALL_COUNTERS)
+			good = value >> 32 == HOST_TAG;
+		else if (*state == ONE_EVENT)
+			good |= value >> 32 == HOST_MIDDLE;
+		if (good)
+			continue;
+		if (!s->bad++) {
+			s->value = value;
+			s->counter = i;
+		}
+	}
+}
+
+static void hook(struct vm *unused)
+{
+	(void)unused;
+	host_look(&seen[0]);
+}
+
+/* Takes the CPU from the vCPU's thread as often as the scheduler lets it. */
+static pid_t start_watcher(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	may_rdpmc();
+	for (;;) {
+		host_look(&seen[1]);
+		usleep(500);
+	}
+}
+
+static void ask_guest(const char *what, unsigned int values, enum state now)
+{
+	uint64_t wrong = 0, host = 0;
+	unsigned int i, k, stayed = 0;
+
+	for (i = 0; i < counters; i++)
+		g.value[i] = values ? GUEST_TAG << 32 | 0x1000 | i : 0;
+	g.select = values == 2 ? USER_INSNS : 0;
+	g.status = values ? 5 : 0;
+	/* In turn, for a value that comes too late. */
+	g.global = ((1ULL << general) - 1) >> values | ((1ULL << fixed) - 1) << 32;
+	vm_call(&vm, guest_set, NULL);
+	vm_set_msr(&vm, g.amd ? AMD_STATUS : MSR_GLOBAL_STATUS, g.status);
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		/* There it counts. */
+		if (values == 2 && ways[i].user)
+			continue;
+		g.way = &ways[i];
+		g.code = (void (*)(void))body[i].code;
+		for (k = 0; k < TIMES; k++) {
+			g.wrong = g.host = 0;
+			vm_call(&vm, guest_exit, NULL);
+			if (g.wrong && !wrong)
+				sayf("# %s: counter %u by %s: %#llx, want %#llx", ways[i].what, g.counter, g.how,
+				     (unsigned long long)g.got, (unsigned long long)g.want);
+			stayed += i && !g.exits;
+			wrong += g.wrong;
+			host += g.host;
+		}
+	}
+	sayf("# %s, %s:", what, states[now]);
+	check_equal("what the guest reads and has not written", wrong, 0, "behind no exit");
+	check_equal("of that, values of the host", host, 0, "none");
+	check_equal("exits that were none", stayed, 0, "but for the first way, which is to stay");
+}
+
+static void with_host(enum state now)
+{
+	int fd[COUNTERS], n = 0, i, bad = 0;
+	pid_t watcher;
+	uint64_t count;
+
+	memset(seen, 0, 2 * sizeof(*seen));
+	*state = now;
+	if (now == ONE_EVENT) {
+		fd[n++] = event((struct perf_event_attr) { .type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS }, -1);
+		must(fd[0] >= 0, "an event");
+	} else if (now == ALL_COUNTERS) {
+		static const uint64_t fixed_events[] = {
+			PERF_COUNT_HW_INSTRUCTIONS, PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_HW_REF_CPU_CYCLES,
+		};
+
+		for (; n < (int)counters; n++) {
+			/* A counter begins at its period below zero. */
+			struct perf_event_attr attr = {
+				.type = PERF_TYPE_RAW, .config = g.amd ? 0xc2 : 0xc4, .pinned = 1,
+				.sample_period = ((~HOST_TAG & 0xffff) << 32) + ((n + 1ULL) << 28),
+			};
+
+			if (n >= (int)general) {
+				attr.type = PERF_TYPE_HARDWARE;
+				attr.config = fixed_events[n - general];
+			}
+			fd[n] = event(attr, 0);
+			must(fd[n] >= 0, "an event on each counter");
+		}
+	}
+	watcher = start_watcher();
+	/* A fork takes the guest's pages away, and those of its stacks must be there. */
+	vm_call(&vm, vm_guest_prepare, NULL);
+	ask_guest("all counters 0", 0, now);
+	ask_guest("all counters the guest's", 1, now);
+	ask_guest("and selected", 2, now);
+	kill(watcher, SIGKILL);
+	waitpid(watcher, NULL, 0);
+	for (i = 0; i < 2; i++) {
+		if (seen[i].bad)
+			sayf("# counter %u: %#llx", seen[i].counter, (unsigned long long)seen[i].value);
+		sayf("# %s: %u looks", i ? "another process" : "this program, between two KVM_RUNs", seen[i].looks);
+		check_equal("counters that are neither 0 nor the host's", seen[i].bad, 0, "of no guest");
+		check(seen[i].looks > 5, "it has looked");
+	}
+	for (i = 0; i < n; i++) {
+		bad += read(fd[i], &count, sizeof(count)) != sizeof(count) || count >> 32;
+		close(fd[i]);
+	}
+	check_equal("events of the host with a count that cannot be", bad, 0, "none has taken over the guest's");
+}
+
+static void with_v2(struct kvm_cpuid_entry2 *entry)
+{
+	if (entry->function == 0x80000022)
+		entry->eax |= 1;
+}
+
+int main(void)
+{
+	cpu_set_t set;
+	unsigned int i;
+
+	must(mark_present(), "this is our machine");
+	must(on_mediated(), "the vPMU is a mediated one");
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	must(!sched_setaffinity(0, sizeof(set), &set), "the first CPU");
+	seen = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(seen != MAP_FAILED, "shared memory");
+	state = (void *)(seen + 2);
+	g.amd = on_amd();
+	general = g.general = g.amd ? 6 : 8;
+	fixed = g.amd ? 0 : 3;
+	counters = g.counters = general + fixed;
+	vm_model = with_v2;
+	vm_open(&vm);
+	vm.hook = hook;
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		vm_body(&body[i], ways[i].letters);
+	may_rdpmc();
+	with_host(NO_EVENT);
+	with_host(ONE_EVENT);
+	with_host(ALL_COUNTERS);
+	with_host(NO_EVENT);
+	sayf("# loads %llu, puts %llu, of which for perf %llu; exits for VMX's timer %llu",
+	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
+	     (unsigned long long)vm_stat(&vm, "pmu_leaves"),
+	     (unsigned long long)(g.amd ? 0 : mark_read(TRUTH_EXITS_BY_REASON + 52)));
+	check(vm_stat(&vm, "pmu_loads") > ARRAY_SIZE(ways) * TIMES, "the PMU has changed hands");
+	vm_close(&vm);
+	return check_done();
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: while a CPU's PMI is a guest's, the host writes LVTPC, selectors and counters with the global control at 0 only.
+ *
+ * The machine tells ("live" in tools/machine/README), and counts from power-on, the first load on each CPU included.  The
+ * guest counts, takes PMIs, masks them, selects anew while it counts, and exits; events of the host come and go on the CPU
+ * beside it.  What the guest masks is masked in the CPU, too.
+ *
+ * Perf's driver clears the global control whenever it gives the PMU away, even on a CPU that it has never used.  KVM does not
+ * rely on it: tests/vm/mutants has versions in which counters are left enabled, with KVM's own clear and without.
+ */
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "vm.h"
+
+#define STRETCHES	40
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+static uint64_t leaves;
+
+static struct {
+	bool go;
+	unsigned int opened;
+} volatile *others;
+
+static const struct vm_counter counters[] = {
+	{ .name = "instructions, kernel", .index = 0, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -700 },
+	{ .name = "instructions, user", .index = 1, .event = VM_INSNS, .privilege = VM_USER },
+	{ .name = "branches, both", .index = 2, .event = VM_BRANCHES, .privilege = VM_BOTH },
+	/* Intel */
+	{ .name = "instructions, fixed", .index = 0, .event = VM_INSNS, .privilege = VM_BOTH, .fixed = true },
+};
+
+static void on_cpu(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	must(!sched_setaffinity(0, sizeof(set), &set), "the CPU can be chosen");
+}
+
+static int event(int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_guest = 1,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* Somebody else, who counts on this CPU now and then: from another one if there is one, while the guest is parked. */
+static pid_t start_other(unsigned int cpu)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	on_cpu((cpu + 1) % sysconf(_SC_NPROCESSORS_ONLN));
+	while (!others->go)
+		usleep(1000);
+	for (;;) {
+		int fd = event(cpu);
+
+		others->opened += fd >= 0;
+		usleep(1000);
+		close(fd);
+		usleep(1000);
+	}
+}
+
+/* With the global registers that vm_open() hides on AMD: there VM-exits leave the guest's global control as it is. */
+static void with_v2(struct kvm_cpuid_entry2 *entry)
+{
+	if (entry->function == 0x80000022)
+		entry->eax |= 1;
+}
+
+/* An overflow behind the mask. */
+static void masked(void)
+{
+	uint64_t pmis;
+
+	body.set[0].msr = MSR_X2APIC_LVTPC;
+	body.set[0].value = LVT_NMI | 0x10000;
+	vm_body(&body, "S (n3cn90)15");
+	memcpy(s.counter, counters, sizeof(counters));
+	s.n = 1;
+	pmis = mark_read(TRUTH_PMIS);
+	vm_stretch(&vm, &s);
+	check(s.counter[0].value < 2000, "a counter has passed its end, masked");
+	check_equal("PMIs of the guest", vm_seen.pmis, 0, "they are masked");
+	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, 0, "masked there: none is for KVM to drop");
+}
+
+static void run(unsigned int cpu, bool v2)
+{
+	unsigned int i, bad = 0;
+	pid_t other;
+
+	on_cpu(cpu);
+	vm_model = v2 ? with_v2 : NULL;
+	/* First: a fork takes the guest's pages away, and those of its stacks must be there. */
+	others->go = false;
+	others->opened = 0;
+	other = start_other(cpu);
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (i = 0; i < 4; i++) {
+		bool lvtpc = i == 1 || i == 2;
+
+		body.set[i].msr = lvtpc ? MSR_X2APIC_LVTPC : vm_seen.amd ? MSR_AMD_CTL0 + 2 : MSR_EVNTSEL0 + 1;
+		body.set[i].value = i == 1 ? LVT_NMI | 0x10000 : i == 2 ? LVT_NMI : vm_selector(&counters[i ? 1 : 2]);
+	}
+	/* Its kernel counter ends in the first group; then it selects, masks, unmasks and selects. */
+	vm_body(&body, "(n3crn2wn40jn40)15 S n9 S n9 S n9 S U (n3cn2jn40)10 K n9");
+	/* Perf comes after the first load, to a CPU that is new to it. */
+	others->go = true;
+	s.body = &body;
+	s.n = vm_seen.amd ? 3 : 4;
+	s.interrupted = true;
+	for (i = 0; i < STRETCHES; i++) {
+		int fd = i & 1 ? event(cpu) : -1;
+
+		memcpy(s.counter, counters, sizeof(counters));
+		vm_stretch(&vm, &s);
+		bad += vm_seen.pmis != 1;
+		if (fd >= 0)
+			close(fd);
+	}
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	sayf("# CPU %u%s: events of others %u; loads %llu, puts %llu, of which for perf %llu; PMIs %llu", cpu,
+	     v2 ? ", PerfMonV2" : "", others->opened,
+	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
+	     (unsigned long long)vm_stat(&vm, "pmu_leaves"), (unsigned long long)vm_stat(&vm, "pmu_pmis"));
+	check_equal("stretches without their PMI", bad, 0, "each has one");
+	check(others->opened > 5, "events of the host came and went");
+	leaves += vm_stat(&vm, "pmu_leaves");
+	masked();
+	check(vm_stat(&vm, "pmu_loads") > STRETCHES && vm_stat(&vm, "pmu_puts") > STRETCHES, "the PMU has changed hands");
+	vm_close(&vm);
+}
+
+int main(void)
+{
+	unsigned int cpu;
+
+	must(mark_present(), "this is our machine");
+	must(on_mediated(), "the vPMU is a mediated one");
+	others = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(others != MAP_FAILED, "shared memory");
+	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
+		run(cpu, false);
+		if (on_amd())
+			run(cpu, true);
+	}
+	if (cpu > 1)
+		check(leaves > 0, "perf has called off a guest that was parked");
+	check_equal("writes of LVTPC while the global control is not 0", mark_read(TRUTH_LIVE_LVTPC), 0, "since power-on");
+	check_equal("of selectors", mark_read(TRUTH_LIVE_SELECTOR), 0, "since power-on");
+	check_equal("of counters", mark_read(TRUTH_LIVE_COUNTER), 0, "since power-on");
+	return check_done();
+}
