@@ -396,10 +396,10 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 
 	/* A selector may be on in the register only, if the guest has just cleared it. */
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
-		if (m->selector[i] || m->stale & BIT_ULL(i))
+		if (m->selector[i] || (m->stale & BIT_ULL(i)))
 			wrmsrl(selector_msr(i), 0);
 	}
-	if (m->fixed_ctrl || m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED))
+	if (m->fixed_ctrl || (m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED)))
 		wrmsrl(regs.fixed_ctrl, 0);
 
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
