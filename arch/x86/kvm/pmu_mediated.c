@@ -615,6 +615,9 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		if (m->selector[pmc->idx] == selector)
 			return;
 
+		/* A put may come in between, and has to know what the register holds. */
+		m->stale |= BIT_ULL(pmc->idx);
+		barrier();
 		m->selector[pmc->idx] = selector;
 	} else {
 		shift = (pmc->idx - KVM_FIXED_PMC_BASE_IDX) * INTEL_FIXED_BITS_STRIDE;
@@ -625,8 +628,8 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		if (m->fixed_ctrl == selector)
 			return;
 
+		m->stale |= BIT_ULL(KVM_MEDIATED_PMU_FIXED);
+		barrier();
 		m->fixed_ctrl = selector;
 	}
-
-	m->stale |= BIT_ULL(pmc_is_gp(pmc) ? pmc->idx : KVM_MEDIATED_PMU_FIXED);
 }
