@@ -3,13 +3,13 @@
 # Verbs only; 'make' alone tells them.  What they do is in scripts/, tests/ and
 # tools/, each of which runs without make too.
 
-export BASE VENDOR TESTS V ALL RELEASE KERNEL
+export BASE VENDOR TESTS V ALL RELEASE KERNEL FLAVOUR DEBUG_INFO
 export VERB = $@
 # What a user should repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test bench check series apply modules dkms clean
+.PHONY: help run test bench check series apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -40,6 +40,10 @@ apply:
 modules:
 	@scripts/packages modules
 	@scripts/modules
+
+deb:
+	@scripts/packages deb
+	@scripts/deb $(BASE)
 
 dkms:
 	@scripts/dkms
