@@ -243,8 +243,9 @@ def variant(base):
     """Of "6.1-debug-stock": the base it is one of, the directory of the host's kernel, that of its modules, and how to make both.
 
     A variant is the same base with another kernel on the host (debug; debian: Debian's own binary, with the modules that
-    DKMS built), with other modules in it (stock: not ours; or a mutant's, which a test must find out), with a mediated vPMU
-    (mediated, which is a parameter of the same modules), or several of these.
+    DKMS built; deb: that of our own packages, cut to what the machine needs), with other modules in it (stock: not ours; or a
+    mutant's, which a test must find out), with a mediated vPMU (mediated, which is a parameter of the same modules), or several
+    of these.
     """
     plain, *kinds = base.removesuffix(MEDIATED).split("-", 2)
     build = os.path.join("build", plain)
@@ -256,6 +257,9 @@ def variant(base):
         where, how = "build/debian-" + plain, "scripts/debian-kernel --dkms %s" % plain
         kinds = kinds[1:]
         return plain, where, os.path.join(where, "stock/modules" if kinds == ["stock"] else "modules"), how
+    if kinds == ["deb"]:
+        where = os.path.join(build, "deb-cut")
+        return plain, where, os.path.join(where, "modules"), "scripts/deb --cut %s" % plain
     modules = os.path.join(where, "modules")
     if kinds == ["stock"]:
         modules, how = os.path.join(where, "stock/modules"), "scripts/modules --stock --base %s" % base[:-len("-stock")]
@@ -267,7 +271,7 @@ def variant(base):
 def kernel_paths(base):
     """The host's image, the guest's image, and the modules in the order to load them."""
     plain, where, place, how = variant(base)
-    host = os.path.join(TOP, where, "vmlinuz" if "debian" in where else "obj/arch/x86/boot/bzImage")
+    host = os.path.join(TOP, where, "vmlinuz" if "/deb" in where else "obj/arch/x86/boot/bzImage")
     place = os.path.join(TOP, place)
     order = os.path.join(place, "order")
     if not os.path.exists(host) or not os.path.exists(order):

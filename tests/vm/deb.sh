@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Rule: the host is the packages' kernel; it takes signed modules only, KVM's are, and they offer a mediated vPMU.  Counting alone
+# does not tell: a perf-based vPMU counts the same, and a parameter that a module does not have is no error when it is loaded.
+. /lib/check.sh
+
+mine() {
+	cat "/sys/module/kvm_$VENDOR/$1"
+}
+
+case $(uname -r) in
+"$BASE".*-kvm-pmu-cloud-amd64) named=1 ;;
+*) named=0 ;;
+esac
+check_equal "named as the package" "$named" 1 "the release is $(uname -r)"
+check_equal "only signed modules are taken" "$(cat /sys/module/module/parameters/sig_enforce)" Y "the boot asks for it"
+check_equal "none is unsigned or foreign" "$(mine taint)" "" "the key is the kernel's own"
+check_equal "the vPMU is mediated" "$(mine parameters/enable_mediated_pmu)" Y "the series has the parameter, the boot sets it"
+check "there is a vector for guests' PMIs" grep -q '^ *PMI:' /proc/interrupts
+check_done
