@@ -117,6 +117,7 @@ static const struct row {
 static const char *const names[EVENTS] = {
 	"instructions", "cycles", "reference cycles", "branches", "conditional", "taken", "not taken", "calls", "returns",
 	"far", "misses", "LLC references", "LLC misses", "slots",
+	"loads", "stores", "load-stores",
 };
 
 static void table(void)
@@ -146,7 +147,7 @@ static void table(void)
 		for (int e = 0; e < EVENTS; e++) {
 			u64 got;
 
-			if (!event(e) || e == MISSES || e == LLC_REFS || e == LLC_MISSES)
+			if (!event(e) || e == MISSES || e >= LLC_REFS && e != SLOTS)
 				continue;
 			got = count_arg(i % pmu.gp, event(e) | ALL, r->code, r->arg);
 			if (got != want[e]) {
@@ -164,6 +165,65 @@ static void table(void)
 	reset_gate(3);
 }
 
+/* Data accesses, other than those of run(): its CALL and its RET. */
+CODE(reads, ".rept 10\n mov buffer, %eax\n .endr\n tenth_read: nop\n mov buffer, %eax");
+CODE(writes, ".rept 10\n mov %eax, buffer\n .endr\n tenth_write: nop\n mov %eax, buffer");
+CODE(modifies, ".rept 10\n incl buffer\n .endr\n tenth_modified: nop\n incl buffer");
+CODE(across, "mov big + 4094, %eax\n mov %eax, big + 8190\n incl big + 12286");
+CODE(stack, "push %rax\n push buffer\n pop %rax\n pop buffer");
+CODE(computes, "lea buffer(%rip), %rax\n prefetcht0 buffer\n clflush buffer\n nopl buffer");
+CODE(moves, "mov $buffer, %esi\n mov $other, %edi\n mov $100, %ecx\n rep movsb");
+extern char tenth_read[], tenth_write[], tenth_modified[];
+
+static void accesses(void)
+{
+	static const struct {
+		const char *what;
+		char *code;
+		u64 loads, stores, both;
+	} rows[] = {
+		{ "reads", reads, 11, 0, 0 },
+		{ "writes", writes, 0, 11, 0 },
+		{ "INC of memory", modifies, 0, 0, 11 },
+		{ "across two pages: one each", across, 1, 1, 1 },
+		/* PUSH and POP of memory do one of each. */
+		{ "PUSH and POP", stack, 3, 3, 0 },
+		{ "addresses alone", computes, 0, 0, 0 },
+		{ "REP MOVS, an iteration at a time", moves, 100, 100, 0 },
+	};
+	static const struct {
+		enum event event;
+		char *code, *rip;
+		u64 before;		/* run()'s CALL */
+	} pmis[] = {
+		{ LOADS, reads, tenth_read, 0 },
+		{ STORES, writes, tenth_write, 1 },
+		{ LOAD_STORES, modifies, tenth_modified, 0 },
+	};
+
+	for (u64 i = 0; i < ARRAY_SIZE(rows); i++) {
+		u64 loads = 1 + rows[i].loads, stores = 1 + rows[i].stores, both = rows[i].both;
+
+		is(count(0, event(LOADS) | ALL, rows[i].code), pmu.intel ? loads + both : loads, "loads: %s", rows[i].what);
+		is(count(1, event(STORES) | ALL, rows[i].code), pmu.intel ? stores + both : stores, "stores: %s", rows[i].what);
+		is(count(2, event(LOAD_STORES) | ALL, rows[i].code), pmu.intel ? loads + stores + both : both,
+		   "%s: %s", pmu.intel ? "any access" : "load-stores", rows[i].what);
+	}
+	for (u64 i = 0; i < ARRAY_SIZE(pmis); i++) {
+		u64 before = pmis[i].event == LOAD_STORES && pmu.intel ? 1 : pmis[i].before;
+
+		pmu_clear();
+		pmi_expect(V_PMI);
+		pmu_set(0, event(pmis[i].event) | ALL | INT);
+		ctr_write(0, MINUS(before + 10));
+		sti();
+		run(pmis[i].code, 0);
+		cli();
+		is(cpu()->pmi.count, 1, "%s: a PMI", names[pmis[i].event]);
+		is(cpu()->pmi.rip, (u64)pmis[i].rip, "%s: the PMI follows the access that overflows", names[pmis[i].event]);
+	}
+}
+
 /* Branch misses: a small two-bit predictor. */
 CODE(always, "mov $1000, %ecx\n 1: dec %ecx\n jnz 1b");
 CODE(alternate, "mov $1000, %ecx\n 1: test $1, %cl\n jz 2f\n 2: dec %ecx\n jnz 1b");
@@ -172,6 +232,8 @@ CODE(scatter, "mov $1000, %ecx\n mov $0xace1, %eax\n 1: shr %eax\n jnc 2f\n xor 
 
 /* A read of each line of the first RDI bytes. */
 CODE(stream, "xor %eax, %eax\n 1: movb big(%rax), %dl\n add $64, %eax\n cmp %edi, %eax\n jb 1b");
+CODE(flush, "mov $10, %ecx\n 1: clflush buffer\n loop 1b");
+CODE(touch, "mov $10, %ecx\n 1: mov buffer, %eax\n clflush buffer\n loop 1b");
 
 struct numbers { u64 magic, always, alternate, scatter, refs, misses, insns, cycles; };
 /* Outside of the image: survives a reset. */
@@ -220,6 +282,16 @@ static void models(struct numbers n)
 	count_arg(0, event(LLC_MISSES) | ALL, stream, 4096);
 	misses = count_arg(0, event(LLC_MISSES) | ALL, stream, 4096);
 	check(misses <= 4, "LLC: reading the same 64 lines again does not miss");
+
+	/* Once before, so that nothing else is new. */
+	for (int again = 0; again < 2; again++) {
+		refs = count(0, event(LLC_REFS) | ALL, flush);
+		misses = count(0, event(LLC_MISSES) | ALL, flush);
+	}
+	is(refs, 10, "LLC: each CLFLUSH of a line that is in no cache is a reference");
+	is(misses, 10, "LLC: and a miss");
+	/* What the access has brought in, CLFLUSH finds. */
+	is(count(0, event(LLC_MISSES) | ALL, touch), 10, "LLC: a line that was flushed misses once more");
 }
 
 void test(void)
@@ -240,5 +312,6 @@ void test(void)
 	is(n.refs, KEPT->refs, "from reset the same again: LLC references");
 	is(n.misses, KEPT->misses, "from reset the same again: LLC misses");
 	models(n);
+	accesses();
 	table();
 }

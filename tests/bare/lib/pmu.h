@@ -53,7 +53,7 @@
 /* Event and unit mask; 0 where the vendor has no such event. */
 enum event {
 	INSNS, CYCLES, REF_CYCLES, BRANCHES, COND, TAKEN, NOT_TAKEN, CALLS, RETURNS, FAR, MISSES, LLC_REFS, LLC_MISSES, SLOTS,
-	EVENTS
+	LOADS, STORES, LOAD_STORES, EVENTS
 };
 u64 event(enum event e);
 

@@ -120,7 +120,7 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   early_icount = BX_MAX_BIT64U;
   check_icount = BX_PMU_NEVER_RESET;
   unretired = last_retired = last_branches = last_icount = 0;
-  pmi_requested = predictor_on = llc_on = false;
+  pmi_requested = predictor_on = llc_on = memory_on = false;
   flush_models();
 }
 
@@ -272,6 +272,12 @@ BX_CPP_INLINE Bit64u bx_pmu_c::branches(void) const
          source[BX_PMU_NEAR_CALL] + source[BX_PMU_NEAR_RET] + source[BX_PMU_FAR_BRANCH];
 }
 
+// of an event: which data accesses, a bit each
+BX_CPP_INLINE unsigned bx_pmu_c::counts_memory(unsigned event) const
+{
+  return (event > BX_PMU_EVENT_MEMORY) ? event - BX_PMU_EVENT_MEMORY : 0;
+}
+
 BX_CPP_INLINE Bit64u bx_pmu_c::counters_mask(void) const
 {
   return gp_mask() | (((BX_CONST64(1) << num_fixed) - 1) << 32);
@@ -302,8 +308,14 @@ Bit64u bx_pmu_c::total(unsigned event) const
   case BX_PMU_EVENT_LLC_MISS:       return source[BX_PMU_LLC_MISS];
   case BX_PMU_EVENT_INTERRUPTS:     return source[BX_PMU_INTERRUPT];
   default:
-    return 0;
+    break;
   }
+
+  Bit64u sum = 0;
+  for (unsigned n=0; n < BX_PMU_MEMORY_KINDS; n++) {
+    if (counts_memory(event) & (1 << n)) sum += source[BX_PMU_LOAD + n];
+  }
+  return sum;
 }
 
 ////////////////////////////////////////////////////////////
@@ -396,9 +408,9 @@ void bx_pmu_c::boundary(void)
 // settle() must have been called since anything was counted
 void bx_pmu_c::arm(void)
 {
-  bool llc_was_on = llc_on;
+  bool memory_was_on = memory_on;
 
-  predictor_on = llc_on = false;
+  predictor_on = llc_on = memory_on = false;
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
     bx_pmu_counter_t *c = &ctr[n];
@@ -433,11 +445,12 @@ void bx_pmu_c::arm(void)
     if (enable) {
       if (c->event == BX_PMU_EVENT_BR_MISPREDICT) predictor_on = true;
       if (c->event == BX_PMU_EVENT_LLC_REFERENCE || c->event == BX_PMU_EVENT_LLC_MISS) llc_on = true;
+      if (llc_on || counts_memory(c->event)) memory_on = true;
     }
   }
 
   // direct pointers to memory come and go
-  if (llc_on != llc_was_on) cpu->TLB_flush();
+  if (memory_on != memory_was_on) cpu->TLB_flush();
 
   predict_overflow();
 
@@ -473,6 +486,14 @@ void bx_pmu_c::predict_overflow(void)
 
     if (c->cmask)
       soonest = 0;
+    else if (counts_memory(c->event)) {
+      // a sum of several grows by so much only if one of them grows by its part
+      for (src=0; src < BX_PMU_MEMORY_KINDS; src++) {
+        if (! (counts_memory(c->event) & (1 << src))) continue;
+        Bit64u at = source[BX_PMU_LOAD + src] + (left + BX_PMU_MEMORY_KINDS - 1) / BX_PMU_MEMORY_KINDS;
+        if (at < limit[BX_PMU_LOAD + src]) limit[BX_PMU_LOAD + src] = at;
+      }
+    }
     else if (src != BX_PMU_SOURCES) {
       if (c->last + left < limit[src]) limit[src] = c->last + left;
     }
@@ -615,7 +636,7 @@ void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
 // Data accesses by physical line: a direct-mapped first level of 512 lines,
 // behind it a last level of 2048 sets of four, replaced in order of fill. What
 // misses the first level is a reference, what misses both a miss.
-void bx_pmu_c::memory_access(bx_phy_address paddr, unsigned len)
+void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
 {
   Bit64u line = paddr >> 6, last = (paddr + len - 1) >> 6;
 
@@ -633,6 +654,24 @@ void bx_pmu_c::memory_access(bx_phy_address paddr, unsigned len)
     set[0] = line;
     stop_at_limit(BX_PMU_LLC_MISS);
   }
+}
+
+// CLFLUSH, CLFLUSHOPT, CLWB: an access to the line, which then is in no cache.
+void bx_pmu_c::memory_flush(bx_phy_address paddr)
+{
+  Bit64u line = paddr >> 6;
+
+  memory_lines(paddr, 1);
+  l1_tag[line & 511] = BX_MAX_BIT64U;
+  for (unsigned way=0; way < 4; way++) {
+    if (llc_tag[line & 2047][way] == line) llc_tag[line & 2047][way] = BX_MAX_BIT64U;
+  }
+}
+
+// A data access, with 'rw' as the TLB is asked (BX_RW: read to be modified).
+void bx_pmu_c::memory_access(unsigned rw)
+{
+  stop_at_limit((rw & 1) == 0 ? BX_PMU_LOAD : (rw & 2) ? BX_PMU_LOAD_STORE : BX_PMU_STORE);
 }
 
 ////////////////////////////////////////////////////////////
@@ -658,6 +697,9 @@ Bit32u bx_pmu_c::decode_intel(Bit64u sel) const
   case 0x20c4: return BX_PMU_EVENT_BR_NEAR_TAKEN;
   case 0x40c4: return BX_PMU_EVENT_BR_FAR;
   case 0x01cb: return BX_PMU_EVENT_INTERRUPTS;
+  case 0x81d0: return BX_PMU_EVENT_MEMORY + 5;  // loads: what reads
+  case 0x82d0: return BX_PMU_EVENT_MEMORY + 6;  // stores: what writes
+  case 0x83d0: return BX_PMU_EVENT_MEMORY + 7;  // any
   default:
     return BX_PMU_EVENT_NONE;
   }
@@ -668,6 +710,7 @@ Bit32u bx_pmu_c::decode_amd(Bit64u sel) const
   unsigned umask = (sel >> 8) & 0xff;
 
   switch((sel & 0xff) | ((sel >> 24) & 0xf00)) {
+  case 0x029: return (umask & 0x07) ? BX_PMU_EVENT_MEMORY + (umask & 0x07) : BX_PMU_EVENT_NONE;
   case 0x02c: return BX_PMU_EVENT_INTERRUPTS;
   case 0x060: return BX_PMU_EVENT_LLC_REFERENCE;
   case 0x064: return (umask & 0x09) ? BX_PMU_EVENT_LLC_MISS : BX_PMU_EVENT_NONE;

@@ -74,6 +74,9 @@ enum {
   BX_PMU_LLC_REFERENCE,
   BX_PMU_LLC_MISS,
   BX_PMU_INTERRUPT,
+  BX_PMU_LOAD,
+  BX_PMU_STORE,
+  BX_PMU_LOAD_STORE,                    // one access that reads and then writes
   BX_PMU_SOURCES
 };
 
@@ -95,8 +98,13 @@ enum {
   BX_PMU_EVENT_BR_MISPREDICT,
   BX_PMU_EVENT_LLC_REFERENCE,
   BX_PMU_EVENT_LLC_MISS,
-  BX_PMU_EVENT_INTERRUPTS
+  BX_PMU_EVENT_INTERRUPTS,
+  // data accesses: a bit each for BX_PMU_LOAD and the two behind it
+  BX_PMU_EVENT_MEMORY,
+  BX_PMU_EVENT_MEMORY_LAST = BX_PMU_EVENT_MEMORY + 7
 };
+
+const unsigned BX_PMU_MEMORY_KINDS = 3;
 
 // truth: machine-wide counts that no guest or host can touch
 enum { BX_TRUTH_USER = 1, BX_TRUTH_GUEST = 2, BX_TRUTH_CONTEXTS = 4 };
@@ -179,7 +187,7 @@ public:
   Bit64u check_icount;
   Bit64u unretired;
   Bit64u source[BX_PMU_SOURCES];
-  bool   predictor_on, llc_on;
+  bool   predictor_on, llc_on, memory_on;       // memory: the cache model, or accesses are counted
 
   bx_pmu_c();
  ~bx_pmu_c() {}
@@ -242,7 +250,9 @@ public:
   }
 
   void branch(unsigned what, bx_address rip, bx_address target);
-  void memory_access(bx_phy_address paddr, unsigned len);
+  void memory_access(unsigned rw);
+  void memory_lines(bx_phy_address paddr, unsigned len);
+  void memory_flush(bx_phy_address paddr);
   void stop_at_limit(unsigned src);
 
   void vmexit(unsigned reason);
@@ -255,6 +265,7 @@ private:
   Bit64u retired(void) const;
   Bit64u branches(void) const;
   Bit64u total(unsigned event) const;
+  unsigned counts_memory(unsigned event) const;
   Bit64u gp_mask(void) const { return (BX_CONST64(1) << num_gp) - 1; }
   Bit64u counters_mask(void) const;
   unsigned status_bit(unsigned n) const { return n < BX_PMU_GP_MAX ? n : n - BX_PMU_GP_MAX + 32; }
@@ -293,6 +304,7 @@ private:
 #undef BX_INSTR_UCNEAR_BRANCH
 #undef BX_INSTR_FAR_BRANCH
 #undef BX_INSTR_HWINTERRUPT
+#undef BX_INSTR_CLFLUSH
 
 // no call here: it would cost the handlers of conditional branches a stack frame
 #define BX_PMU_COND_BRANCH(what, taken, rip) {                                 \
@@ -324,13 +336,22 @@ private:
 #define BX_INSTR_HWINTERRUPT(cpu_id, vector, cs, eip)                          \
   { BX_CPU_THIS_PTR pmu.source[BX_PMU_INTERRUPT]++; }
 
-// While the cache model looks, the TLB gives no direct pointers to memory, and
-// every data access comes by here.
-#define BX_PMU_MEMORY_DIRECT (! BX_CPU_THIS_PTR pmu.llc_on)
+#define BX_INSTR_CLFLUSH(cpu_id, laddr, paddr) {                               \
+  if (BX_CPU_THIS_PTR pmu.llc_on) BX_CPU_THIS_PTR pmu.memory_flush((paddr));   \
+}
 
-#define BX_PMU_MEMORY_ACCESS(paddr, len) {                                     \
+// While accesses are counted or the cache model looks, the TLB gives no direct
+// pointers to memory, and every data access comes by here: once by the first,
+// and once for each page by the second.
+#define BX_PMU_MEMORY_DIRECT (! BX_CPU_THIS_PTR pmu.memory_on)
+
+#define BX_PMU_MEMORY_ACCESS(rw) {                                             \
+  if (BX_CPU_THIS_PTR pmu.memory_on) BX_CPU_THIS_PTR pmu.memory_access((rw));  \
+}
+
+#define BX_PMU_MEMORY_LINES(paddr, len) {                                      \
   if (BX_CPU_THIS_PTR pmu.llc_on)                                              \
-    BX_CPU_THIS_PTR pmu.memory_access((paddr), (len));                         \
+    BX_CPU_THIS_PTR pmu.memory_lines((paddr), (len));                          \
 }
 
 // the next trace could reach an overflow
@@ -366,7 +387,8 @@ private:
 #else // BX_SUPPORT_PERFMON
 
 #define BX_PMU_MEMORY_DIRECT (1)
-#define BX_PMU_MEMORY_ACCESS(paddr, len)
+#define BX_PMU_MEMORY_ACCESS(rw)
+#define BX_PMU_MEMORY_LINES(paddr, len)
 #define BX_PMU_OVERFLOW_NEAR (0)
 #define BX_PMU_BOUNDARY()
 #define BX_PMU_ENTER_TRACE()
