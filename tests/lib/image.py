@@ -5,6 +5,7 @@ common()            archive of what host and guest share: busybox, perf with its
 hypervisor()        archive of QEMU with its libraries and firmware
 kernel(base)        archive of KVM's modules of a base, and the kernel that the guest boots
 program(source)     a test program, compiled; program() of a shell test is the test itself
+selftest(name, ...) a KVM selftest of a base
 boot(...)           a CD image that boots a base and runs a plan of tests
 
 Archives (cpio) and programs are kept in build/image, each beside a stamp of all that went into it, written aside and
@@ -329,6 +330,15 @@ def program(source):
     return _kept("bin/" + re.sub(r"\.c$", "", source), [absolute] + headers + flags, make)
 
 
+def selftest(name, base):
+    """A KVM selftest, of the kernel that the base is."""
+    plain = variant(base)[0]
+    path = os.path.join(TOP, "build", plain, "selftests", name)
+    if not os.path.exists(path):
+        raise Failed("selftest %s of base %s is not built" % (name, plain), _next("tests/selftests/build %s" % plain))
+    return path
+
+
 def rom(source, out):
     """A bare test's image."""
     build = os.path.join(TOP, "tests/bare/build")
@@ -354,11 +364,11 @@ def guest():
 def boot(iso, base, plan, environment, kargs="", files=()):
     """Write the CD image ISO which boots a base and runs plan.
 
-    plan is a list of (level, name, program), environment a dictionary for the tests, files more (name, source) pairs
-    for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's.
+    plan is a list of (level, name, program[, argument]), environment a dictionary for the tests, files more (name, source)
+    pairs for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's.
     """
     archives = [common(), kernel(base)]
-    if any(level == "guest" for level, _, _ in plan):
+    if any(level == "guest" for level, *_ in plan):
         archives += [hypervisor(), guest()]
     for source in ISOLINUX:
         _package(source, "isolinux syslinux-common")
@@ -368,10 +378,10 @@ def boot(iso, base, plan, environment, kargs="", files=()):
         os.makedirs(work)
         tests = Archive()
         lines = {"host": [], "guest": []}
-        for level, name, path in plan:
+        for level, name, path, *argument in plan:
             inside = "tests/" + name + (".sh" if path.endswith(".sh") else "")
             tests.file(inside, path, 0o755)
-            lines["guest" if level == "guest" else "host"].append("%s /%s\n" % (name, inside))
+            lines["guest" if level == "guest" else "host"].append(" ".join([name, "/" + inside] + argument).rstrip() + "\n")
         for level, text in lines.items():
             tests.data("plan/" + level, "".join(text))
         tests.data("plan/environment", "".join("export %s='%s'\n" % pair for pair in sorted(environment.items())))
