@@ -272,7 +272,7 @@ def variant(base):
 def kernel_paths(base):
     """The host's image, the guest's image, and the modules in the order to load them."""
     plain, where, place, how = variant(base)
-    host = os.path.join(TOP, where, "vmlinuz" if "/deb" in where else "obj/arch/x86/boot/bzImage")
+    host = os.path.join(TOP, where, "vmlinuz" if re.search(r"/deb(ian-|-cut)", where) else "obj/arch/x86/boot/bzImage")
     place = os.path.join(TOP, place)
     order = os.path.join(place, "order")
     if not os.path.exists(host) or not os.path.exists(order):

@@ -266,11 +266,11 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	u64 status;
 
 	/*
-	 * Perf has stopped its own counters, but where it has none it stops
-	 * nothing: on a CPU that it has not used since reset, all general
-	 * counters are enabled in here.  A selector would count from the moment
-	 * in which it is written, and an overflow be raised by way of an LVTPC
-	 * that is half changed.
+	 * Perf's driver has stopped the PMU as it handed it over, but that is
+	 * the driver's business: do not rely on it.  After reset the register
+	 * has all general counters enabled, and a selector would count from the
+	 * moment in which it is written, and raise an overflow by way of an
+	 * LVTPC that is half changed.
 	 */
 	wrmsrl(regs.global_ctrl, 0);
 	perf_load_guest_lvtpc(lvtpc);
