@@ -364,8 +364,8 @@ def guest():
 def boot(iso, base, plan, environment, kargs="", files=()):
     """Write the CD image ISO which boots a base and runs plan.
 
-    plan is a list of (level, name, program[, argument]), environment a dictionary for the tests, files more (name, source)
-    pairs for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's.
+    plan is a list of (level, name, program[, argument]), environment a dictionary for the tests, files programs as (name,
+    source) pairs for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's.
     """
     archives = [common(), kernel(base)]
     if any(level == "guest" for level, *_ in plan):
@@ -386,7 +386,7 @@ def boot(iso, base, plan, environment, kargs="", files=()):
             tests.data("plan/" + level, "".join(text))
         tests.data("plan/environment", "".join("export %s='%s'\n" % pair for pair in sorted(environment.items())))
         for name, source in files:
-            tests.file(name, source)
+            tests.elf(name, source)
         tests.write(os.path.join(work, "tests.cpio"))
         host = Archive()
         host.file("guest/tests.cpio", os.path.join(work, "tests.cpio"), 0o644)
