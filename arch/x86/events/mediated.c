@@ -24,7 +24,6 @@
 #include <asm/idtentry.h>
 #include <asm/irq_vectors.h>
 #include <asm/msr.h>
-#include <asm/nmi.h>
 #include <asm/perf_mediated.h>
 
 #include "perf_event.h"
@@ -103,14 +102,14 @@ void perf_put_guest_lvtpc(void)
 }
 EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
 
-/* An NMI, of which all that is known is that the PMU's is the guest's by now. */
-int perf_guest_lvtpc_nmi(void)
+/* An NMI, when the PMU is a guest's by now: is it one that the host was owed? */
+bool perf_guest_lvtpc_nmi(void)
 {
 	if (!__this_cpu_read(late_host_nmi))
-		return NMI_DONE;
+		return false;
 
 	__this_cpu_write(late_host_nmi, false);
-	return NMI_HANDLED;
+	return true;
 }
 
 NOKPROBE_SYMBOL(perf_guest_lvtpc_nmi);

@@ -64,6 +64,9 @@ static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
 static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
 static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
 
+/* AMD's selectors can be restricted to one mode. */
+#define SELECTOR_MODES	(AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY)
+
 static u32 gp_counter_msr(unsigned int i)
 {
 	return regs.counter + i * regs.stride;
@@ -121,9 +124,10 @@ void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *vendor_regs)
 
 	perf_get_x86_pmu_capability(&cap);
 	if (!cap.mediated || !vendor_regs) {
-		kvm_mediated_pmu_unavailable(boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ?
-					     "the CPU's PMU has no version 4 with full-width writes" :
-					     "the CPU's PMU is not AMD's PerfMonV2");
+		if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+			kvm_mediated_pmu_unavailable("no PMU of version 4 with full-width writes");
+		else
+			kvm_mediated_pmu_unavailable("no PMU that is AMD's PerfMonV2");
 		return;
 	}
 
@@ -228,7 +232,7 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 
 	/* A nested hypervisor's own guests and itself can be told apart. */
 	if (m->active && regs.guest_only && guest_cpuid_has(vcpu, X86_FEATURE_SVM))
-		pmu->reserved_bits &= ~(AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
+		pmu->reserved_bits &= ~SELECTOR_MODES;
 
 	/* Which MSRs are intercepted depends on all of this. */
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
@@ -523,9 +527,9 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 static bool selected_in_mode(struct kvm_pmc *pmc)
 {
 	struct kvm_vcpu *vcpu = pmc->vcpu;
-	u64 mode = pmc->eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
+	u64 mode = pmc->eventsel & SELECTOR_MODES;
 
-	if (!regs.guest_only || !mode || mode == (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
+	if (!regs.guest_only || !mode || mode == SELECTOR_MODES)
 		return true;
 
 	return (vcpu->arch.efer & EFER_SVME) &&
@@ -539,7 +543,7 @@ void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 	unsigned int i;
 
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
-		if (pmu->gp_counters[i].eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
+		if (pmu->gp_counters[i].eventsel & SELECTOR_MODES)
 			kvm_pmu_request_counter_reprogram(&pmu->gp_counters[i]);
 	}
 }
@@ -547,8 +551,10 @@ EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_mode_changed);
 
 static bool is_emulated_event(u64 eventsel)
 {
-	return !((eventsel ^ kvm_pmu_eventsel.INSTRUCTIONS_RETIRED) & AMD64_RAW_EVENT_MASK_NB) ||
-	       !((eventsel ^ kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED) & AMD64_RAW_EVENT_MASK_NB);
+	u64 insns = eventsel ^ kvm_pmu_eventsel.INSTRUCTIONS_RETIRED;
+	u64 branches = eventsel ^ kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED;
+
+	return !(insns & AMD64_RAW_EVENT_MASK_NB) || !(branches & AMD64_RAW_EVENT_MASK_NB);
 }
 
 /*
@@ -607,7 +613,8 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 	if (pmc_is_gp(pmc)) {
 		selector = 0;
 		/* Bits of which KVM thinks that they can be ignored are not for hardware. */
-		if (allowed && (pmc->eventsel & ARCH_PERFMON_EVENTSEL_ENABLE) && selected_in_mode(pmc))
+		if (allowed && (pmc->eventsel & ARCH_PERFMON_EVENTSEL_ENABLE) &&
+		    selected_in_mode(pmc))
 			selector = (pmc->eventsel &
 				    (pmu->raw_event_mask | ARCH_PERFMON_EVENTSEL_USR |
 				     ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_INT |

@@ -11,7 +11,7 @@ DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
 void perf_load_guest_lvtpc(u32 lvtpc);
 void perf_put_guest_lvtpc(void);
-int perf_guest_lvtpc_nmi(void);
+bool perf_guest_lvtpc_nmi(void);
 
 /* Would a PMI on this CPU be a guest's? */
 static __always_inline bool perf_guest_has_lvtpc(void)
@@ -26,9 +26,9 @@ static __always_inline bool perf_guest_has_lvtpc(void)
 	return false;
 }
 
-static inline int perf_guest_lvtpc_nmi(void)
+static inline bool perf_guest_lvtpc_nmi(void)
 {
-	return 0;
+	return false;
 }
 
 #endif /* CONFIG_GUEST_PERF_EVENTS */

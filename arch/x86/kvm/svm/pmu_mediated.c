@@ -60,14 +60,16 @@ void svm_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
 		bool pass = gp && i < pmu->nr_arch_gp_counters;
 
-		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTR + 2 * i, pass && core, pass && core);
+		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTR + 2 * i,
+				     pass && core, pass && core);
 		if (i < AMD64_NUM_COUNTERS)
 			set_msr_interception(vcpu, svm->msrpm, MSR_K7_PERFCTR0 + i, pass, pass);
 	}
 	/* Writes to the status are ignored, and rare. */
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, global, 0);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, global, global);
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, global, global);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+			     global, global);
 
 	if (rdpmc_exits(vcpu))
 		svm_set_intercept(svm, INTERCEPT_RDPMC);

@@ -50,13 +50,13 @@ static bool exit_saves_ctrl(void)
 void vmx_mediated_pmu_check(void)
 {
 	if (!cpu_has_load_perf_global_ctrl())
-		kvm_mediated_pmu_unavailable("VM-entry and VM-exit cannot load IA32_PERF_GLOBAL_CTRL");
+		kvm_mediated_pmu_unavailable("VMX cannot load IA32_PERF_GLOBAL_CTRL");
 	else if (!cpu_has_vmx_msr_bitmap())
 		kvm_mediated_pmu_unavailable("VMX has no MSR bitmaps");
 	else if (kvm_is_using_evmcs())
 		kvm_mediated_pmu_unavailable("enlightened VMCSs cannot save IA32_PERF_GLOBAL_CTRL");
 	else if (vmx_pt_mode_is_host_guest())
-		kvm_mediated_pmu_unavailable("pt_mode=1 has the interrupts of Processor Trace in the guest's PMU");
+		kvm_mediated_pmu_unavailable("pt_mode=1, guests have Processor Trace");
 }
 
 /* For each VMCS that the vCPU will run with, when it is new and loaded. */
@@ -138,7 +138,8 @@ void vmx_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
 		bool exit = !gp || i >= pmu->nr_arch_gp_counters;
 
 		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PERFCTR0 + i, MSR_TYPE_RW, exit);
-		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PMC0 + i, MSR_TYPE_RW, exit || !full_width);
+		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PMC0 + i, MSR_TYPE_RW,
+					  exit || !full_width);
 	}
 	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++)
 		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i, MSR_TYPE_RW,

@@ -15,7 +15,8 @@ void vmx_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu);
 
 /* All MSRs that may be accessed without an exit. */
-#define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS + KVM_MAX_NR_INTEL_FIXED_COUTNERS + 3)
+#define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS +	\
+					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 3)
 u32 vmx_mediated_pmu_msr(unsigned int i);
 bool vmx_mediated_pmu_rdpmc_exits(struct kvm_vcpu *vcpu);
 void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
