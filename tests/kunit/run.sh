@@ -3,13 +3,13 @@
 #
 # Rule: KUnit finds nothing wrong with the overlay.
 #
-# Each module in /lib/kunit has one suite of its own name less "_test"; what KUnit
+# Each such module in /lib/kunit has one suite of its own name less "_test"; what KUnit
 # has to say of it is in debugfs, one line a case, indented by four.
 
 . /lib/check.sh
 
 [ -d /sys/kernel/debug/kunit ] || mount -t debugfs debugfs /sys/kernel/debug
-for module in /lib/kunit/*.ko; do
+for module in /lib/kunit/*_test.ko; do
 	suite=$(basename "$module" _test.ko)
 	insmod "$module"
 	results=/sys/kernel/debug/kunit/$suite/results
