@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* For tests/vm/watchdog.c: loading it keeps this CPU in the kernel with interrupts off, for so many ticks of its TSC. */
+/* For tests/vm/watchdog.c: loading it keeps a CPU in the kernel with IRQs off, for so many ticks of its TSC. */
 #include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/processor.h>
