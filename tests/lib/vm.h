@@ -1122,4 +1122,15 @@ static inline void vm_check(const struct vm_stretch *s, const char *what)
 	}
 }
 
+/* What an event of the host counts of user mode while run() runs, less what the machine does; its readings cost always the same. */
+static int64_t __attribute__((noinline, unused)) vm_apart(uint64_t (*event_read)(int fd), int fd, void (*run)(void))
+{
+	uint64_t count = event_read(fd), truth = mark_read(TRUTH_INSNS_HOST_USER);
+
+	run();
+	truth = mark_read(TRUTH_INSNS_HOST_USER) - truth;
+	count = event_read(fd) - count;
+	return count - truth;
+}
+
 #endif /* VM_H */

@@ -83,16 +83,6 @@ static void __attribute__((noinline)) stretch(void)
 	vm_stretch(&vm, &s);
 }
 
-static int64_t __attribute__((noinline)) apart(int fd, void (*run)(void))
-{
-	uint64_t count = event_read(fd), truth = mark_read(TRUTH_INSNS_HOST_KERNEL + 1);
-
-	run();
-	truth = mark_read(TRUTH_INSNS_HOST_KERNEL + 1) - truth;
-	count = event_read(fd) - count;
-	return count - truth;
-}
-
 static const struct vm_counter counters[] = {
 	{ .name = "instructions, kernel", .index = 0, .event = VM_INSNS, .privilege = VM_KERNEL },
 	{ .name = "instructions, user", .index = 1, .event = VM_INSNS, .privilege = VM_USER },
@@ -126,12 +116,12 @@ static void beside(bool sampling)
 	s.body = &body;
 	/* An interrupt each time, which the guest takes while the host counts. */
 	s.counter[0].interrupt = sampling;
-	apart(fd[0], nothing);
-	alone = apart(fd[0], nothing);
+	vm_apart(event_read, fd[0], nothing);
+	alone = vm_apart(event_read, fd[0], nothing);
 	for (k = 0; k < 10; k++) {
 		/* Now at an instruction that KVM emulates, now at one of the guest's own. */
 		s.counter[0].start = sampling ? -100 - (int)k : 0;
-		with = apart(fd[0], stretch);
+		with = vm_apart(event_read, fd[0], stretch);
 		check_equal("the host's event", with, alone, "the machine's count of the host's user mode, as without a guest");
 		check(exact(), "the guest's counters are exact");
 		if (sampling)
@@ -187,10 +177,10 @@ static void sampling(void)
 	s.counter[0].start = -100;
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
-	apart(fd, nothing);
-	alone = apart(fd, nothing);
+	vm_apart(event_read, fd, nothing);
+	alone = vm_apart(event_read, fd, nothing);
 	for (k = n = 0; k < 60; k++) {
-		with = apart(fd, stretch);
+		with = vm_apart(event_read, fd, stretch);
 		/* An interrupt between the event's reading and the machine's is one return to user mode more, and rare. */
 		disturbed += with != alone;
 		bad += with < alone || with > alone + 2 || !exact() || vm_seen.pmis != 1;

@@ -97,16 +97,6 @@ static void __attribute__((noinline)) loop(void)
 	asm volatile("1: dec %0\n\tjnz 1b" : "+r" (n));
 }
 
-static int64_t __attribute__((noinline)) apart(int fd, void (*run)(void))
-{
-	uint64_t count = event_read(fd), truth = mark_read(TRUTH_INSNS_HOST_KERNEL + 1);
-
-	run();
-	truth = mark_read(TRUTH_INSNS_HOST_KERNEL + 1) - truth;
-	count = event_read(fd) - count;
-	return count - truth;
-}
-
 static void host_is_right(const char *when)
 {
 	struct perf_event_attr attr = {
@@ -122,9 +112,9 @@ static void host_is_right(const char *when)
 		on_cpu(0, cpu);
 		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 		must(fd >= 0, "an event");
-		apart(fd, nothing);
-		alone = apart(fd, nothing);
-		check_equal(when, apart(fd, loop), alone, "the machine's count of user mode");
+		vm_apart(event_read, fd, nothing);
+		alone = vm_apart(event_read, fd, nothing);
+		check_equal(when, vm_apart(event_read, fd, loop), alone, "the machine's count of user mode");
 		close(fd);
 	}
 }
