@@ -76,8 +76,6 @@ static void refused(void)
 	close(kvm);
 }
 
-static void __attribute__((noinline)) nothing(void) { }
-
 static void __attribute__((noinline)) stretch(void)
 {
 	vm_stretch(&vm, &s);
@@ -89,19 +87,22 @@ static const struct vm_counter counters[] = {
 	{ .name = "branches, both", .index = 2, .event = VM_BRANCHES, .privilege = VM_BOTH },
 };
 
-static bool exact(void)
+/* By how much the counter that is most wrong is. */
+static uint64_t wrong(void)
 {
+	uint64_t most = 0;
 	unsigned int i;
-	bool good = true;
 
-	for (i = 0; i < s.n; i++)
-		good &= s.counter[i].value == vm_expected(&s, i);
-	return good;
+	for (i = 0; i < s.n; i++) {
+		uint64_t value = s.counter[i].value, want = vm_expected(&s, i), by = value > want ? value - want : want - value;
+
+		most = by > most ? by : most;
+	}
+	return most;
 }
 
 static void beside(bool sampling)
 {
-	int64_t alone, with;
 	unsigned int i, k;
 	int fd[3];
 
@@ -116,14 +117,11 @@ static void beside(bool sampling)
 	s.body = &body;
 	/* An interrupt each time, which the guest takes while the host counts. */
 	s.counter[0].interrupt = sampling;
-	vm_apart(event_read, fd[0], nothing);
-	alone = vm_apart(event_read, fd[0], nothing);
 	for (k = 0; k < 10; k++) {
 		/* Now at an instruction that KVM emulates, now at one of the guest's own. */
 		s.counter[0].start = sampling ? -100 - (int)k : 0;
-		with = vm_apart(event_read, fd[0], stretch);
-		check_equal("the host's event", with, alone, "the machine's count of the host's user mode, as without a guest");
-		check(exact(), "the guest's counters are exact");
+		check_equal("the host's event", vm_apart(event_read, fd[0], stretch), 0, "from the machine's count of the host's user mode");
+		check_equal("the guest's counter that is most wrong", wrong(), 0, "all are exact");
 		if (sampling)
 			check_equal("PMIs", vm_seen.pmis, 1, "the guest's counter has passed its end once");
 	}
@@ -163,8 +161,7 @@ static void sampling(void)
 		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
 	};
 	struct perf_event_mmap_page *ring;
-	unsigned int k, n, odd = 0, bad = 0, disturbed = 0;
-	int64_t alone, with;
+	unsigned int k, n, odd = 0, bad = 0;
 	int fd;
 
 	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
@@ -177,17 +174,11 @@ static void sampling(void)
 	s.counter[0].start = -100;
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
-	vm_apart(event_read, fd, nothing);
-	alone = vm_apart(event_read, fd, nothing);
 	for (k = n = 0; k < 60; k++) {
-		with = vm_apart(event_read, fd, stretch);
-		/* An interrupt between the event's reading and the machine's is one return to user mode more, and rare. */
-		disturbed += with != alone;
-		bad += with < alone || with > alone + 2 || !exact() || vm_seen.pmis != 1;
+		bad += vm_apart(event_read, fd, stretch) || wrong() || vm_seen.pmis != 1;
 		n += samples(ring, &odd);
 	}
 	check_equal("sampling: stretches with a wrong count or PMI", bad, 0, "of 60, the host's and the guest's");
-	check(disturbed < 6, "sampling: %u of them disturbed by an interrupt at their ends", disturbed);
 	/* Those of the last, unfinished period are still to come. */
 	event_read(fd);
 	n += samples(ring, &odd);
@@ -237,7 +228,7 @@ static void *other(void *unused)
 
 static void in_between(void)
 {
-	unsigned int i, bad = 0;
+	unsigned int i, bad = 0, off = 0;
 	pthread_t thread;
 	cpu_set_t set;
 
@@ -250,11 +241,14 @@ static void in_between(void)
 	s.counter[0].start = -1500;
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
+	/* The thread may come into the ends each time. */
 	s.interrupted = true;
 	must(!pthread_create(&thread, NULL, other, NULL), "a thread");
 	for (i = 0; i < 200; i++) {
 		vm_stretch(&vm, &s);
-		bad += !exact() || vm_seen.pmis != 1;
+		/* Between an end's reading and its WRMSR, which is rare, it costs AMD's counter an entry. */
+		bad += wrong() > (vm_seen.amd ? vm_interruptions(&s.frame) : 0) || vm_seen.pmis != 1;
+		off += wrong() != 0;
 	}
 	stop = true;
 	pthread_join(thread, NULL);
@@ -262,7 +256,8 @@ static void in_between(void)
 	     opened, counted, (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_leaves"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));
-	check_equal("stretches that are not exact", bad, 0, "of 200");
+	check_equal("stretches that are not exact, or without their PMI", bad, 0, "of 200");
+	check_between("off by an interruption of their ends", off, 0, 5, "of 200");
 	check(opened > 20, "events of the host came and went");
 	check(vm_stat(&vm, "pmu_leaves") > 0, "some while the guest's registers were parked");
 }

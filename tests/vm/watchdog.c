@@ -35,7 +35,6 @@ int main(void)
 	vm_body(&body, "(n3crn2wj)9");
 	s.body = &body;
 	s.n = 1;
-	s.interrupted = true;
 	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };
 	vm_stretch(&vm, &s);
 	check(vm_seen.pmis == 1, "a VM with the PMU, and the watchdog on");
