@@ -85,7 +85,7 @@ static u32 pmc_msr(const struct kvm_pmc *pmc)
 	return regs.fixed_counter + pmc->idx - KVM_FIXED_PMC_BASE_IDX;
 }
 
-static u64 read_register(const struct kvm_pmc *pmc)
+static __always_inline u64 read_register(const struct kvm_pmc *pmc)
 {
 	u64 value;
 
@@ -245,7 +245,8 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_put(vcpu);
 	memset(m->selector, 0, sizeof(m->selector));
 	m->fixed_ctrl = 0;
-	m->emulated = 0;
+	m->emulated_insns = 0;
+	m->emulated_branches = 0;
 }
 
 /* ---- load and put */
@@ -524,16 +525,20 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
  * bits: its guest is one of ours, and so is it.  One of the bits alone selects
  * nothing while it has not enabled virtualization.
  */
-static bool selected_in_mode(struct kvm_pmc *pmc)
+static bool __selected_in_mode(const struct kvm_pmc *pmc, u64 mode)
 {
 	struct kvm_vcpu *vcpu = pmc->vcpu;
-	u64 mode = pmc->eventsel & SELECTOR_MODES;
-
-	if (!regs.guest_only || !mode || mode == SELECTOR_MODES)
-		return true;
 
 	return (vcpu->arch.efer & EFER_SVME) &&
 	       mode == (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY : AMD64_EVENTSEL_HOSTONLY);
+}
+
+static __always_inline bool selected_in_mode(const struct kvm_pmc *pmc)
+{
+	u64 mode = pmc->eventsel & SELECTOR_MODES;
+
+	return likely(!mode) || !regs.guest_only || mode == SELECTOR_MODES ||
+	       __selected_in_mode(pmc, mode);
 }
 
 /* The vCPU has entered or left its own guest, or its EFER.SVME has changed. */
@@ -549,21 +554,8 @@ void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 }
 EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_mode_changed);
 
-static bool is_emulated_event(u64 eventsel)
-{
-	u64 insns = eventsel ^ kvm_pmu_eventsel.INSTRUCTIONS_RETIRED;
-	u64 branches = eventsel ^ kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED;
-
-	return !(insns & AMD64_RAW_EVENT_MASK_NB) || !(branches & AMD64_RAW_EVENT_MASK_NB);
-}
-
-/*
- * Count one event that KVM has emulated, which the guest's next RDPMC has to see.
- * Any context, with IRQs off as well.
- *
- * Return: whether that was an overflow.
- */
-bool kvm_mediated_pmc_increment(struct kvm_pmc *pmc)
+/* For the guest's next RDPMC to see.  Return: whether that was an overflow. */
+static bool increment(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
 	unsigned long flags;
@@ -595,6 +587,45 @@ bool kvm_mediated_pmc_increment(struct kvm_pmc *pmc)
 }
 
 /*
+ * Count an event that KVM has emulated.  Any context, with IRQs off as well.
+ *
+ * A selector that waits to be looked at, maybe written by the very instruction,
+ * counts already.  For a mediated vPMU to look at it needs nothing of perf.
+ */
+void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	struct kvm_pmc *pmc;
+	u64 counters;
+
+	if (kvm_test_request(KVM_REQ_PMU, vcpu))
+		kvm_pmu_reprogram_pending(vcpu);
+
+	if (eventsel == kvm_pmu_eventsel.INSTRUCTIONS_RETIRED)
+		counters = m->emulated_insns;
+	else
+		counters = m->emulated_branches;
+	if (!counters)
+		return;
+
+	if (m->ctrl_stale)
+		__kvm_mediated_pmu_sync_ctrl(vcpu);
+
+	counters &= kvm_mediated_pmu_ctrl(pmu);
+	for (; counters; counters &= counters - 1) {
+		pmc = kvm_pmc_idx_to_pmc(pmu, __ffs64(counters));
+		if (cpl_is_matched(pmc) && increment(pmc) && pmc_wants_pmi(pmc))
+			kvm_make_request(KVM_REQ_PMI, vcpu);
+	}
+}
+
+static bool selects(const struct kvm_pmc *pmc, u64 eventsel)
+{
+	return !((pmc->eventsel ^ eventsel) & AMD64_RAW_EVENT_MASK_NB);
+}
+
+/*
  * The guest has selected something else, or may count something else: make up the
  * selector that does it.  It is written at the next VM-entry.
  */
@@ -605,10 +636,14 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 	u64 selector, field;
 	int shift;
 
-	if (allowed && pmc_speculative_in_use(pmc) && is_emulated_event(pmc->eventsel))
-		m->emulated |= BIT_ULL(pmc->idx);
-	else
-		m->emulated &= ~BIT_ULL(pmc->idx);
+	m->emulated_insns &= ~BIT_ULL(pmc->idx);
+	m->emulated_branches &= ~BIT_ULL(pmc->idx);
+	if (allowed && pmc_speculative_in_use(pmc)) {
+		if (selects(pmc, kvm_pmu_eventsel.INSTRUCTIONS_RETIRED))
+			m->emulated_insns |= BIT_ULL(pmc->idx);
+		if (selects(pmc, kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED))
+			m->emulated_branches |= BIT_ULL(pmc->idx);
+	}
 
 	if (pmc_is_gp(pmc)) {
 		selector = 0;

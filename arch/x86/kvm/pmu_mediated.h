@@ -77,8 +77,8 @@ void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 
 u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
-bool kvm_mediated_pmc_increment(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed);
+void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel);
 
 /* The global control that makes the guest's counters count as it wants them to. */
 static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
@@ -125,24 +125,13 @@ static __always_inline void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 		__kvm_mediated_pmu_mode_changed(vcpu);
 }
 
-/*
- * An event has been emulated.  Is there a counter that may count it?  If so, the
- * guest's global control is in struct kvm_pmu.  A selector that has just been
- * written, maybe by the very instruction, is not among @emulated yet.
- */
-static __always_inline bool kvm_mediated_pmu_wants_event(struct kvm_vcpu *vcpu)
+/* KVM has emulated an event: most guests have no counter that counts it. */
+static __always_inline void kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel)
 {
 	struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
 
-	if (!kvm_pmu_is_mediated(&vcpu->arch.pmu))
-		return true;
-
-	if (!m->emulated && !kvm_test_request(KVM_REQ_PMU, vcpu))
-		return false;
-
-	if (m->ctrl_stale)
-		__kvm_mediated_pmu_sync_ctrl(vcpu);
-	return true;
+	if ((m->emulated_insns | m->emulated_branches) || kvm_test_request(KVM_REQ_PMU, vcpu))
+		__kvm_mediated_pmu_trigger_event(vcpu, eventsel);
 }
 
 #endif /* __KVM_X86_PMU_MEDIATED_H */

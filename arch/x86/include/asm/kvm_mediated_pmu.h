@@ -23,7 +23,9 @@
  * @selector: what the guest has selected, as far as the event filter lets it
  * @fixed_ctrl: the same of the fixed counters
  * @stale: selectors that are not yet in the registers; nothing if not @loaded
- * @emulated: counters that count an event that KVM emulates
+ * @emulated_insns: counters that count instructions, of those that KVM emulates
+ *	too, as far as the event filter lets them
+ * @emulated_branches: the same of branches
  */
 struct kvm_mediated_pmu {
 	bool	active;
@@ -35,7 +37,8 @@ struct kvm_mediated_pmu {
 	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
 	u64	fixed_ctrl;
 	u64	stale;
-	u64	emulated;
+	u64	emulated_insns;
+	u64	emulated_branches;
 };
 
 #endif /* _ASM_X86_KVM_MEDIATED_PMU_H */
