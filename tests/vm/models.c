@@ -54,7 +54,7 @@ static struct {
 	uint64_t start;
 	uint32_t selector, counter, global, status;
 	uint64_t select, value, rdpmc, read_global, read_status;
-	uint64_t exits[4];
+	uint64_t exits[4], disturbed;
 } g;
 
 static void guest(void *unused)
@@ -66,9 +66,12 @@ static void guest(void *unused)
 	wrmsr(g.counter, g.start);
 	if (g.global)
 		wrmsr(g.global, 1);
+	g.disturbed = mark_read(TRUTH_EXITS);
 	asm volatile("wrmsr\n\t.rept 100\n\tnop\n\t.endr\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
 		     : "+a" (lo), "+d" (zero) : "c" (g.selector) : "memory");
 	g.exits[0] = mark_read(TRUTH_EXITS);
+	/* The two WRMSRs are exits in any case. */
+	g.disturbed = g.exits[0] - g.disturbed - 2;
 	asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
 	g.rdpmc = (uint64_t)d << 32 | a;
 	g.exits[1] = mark_read(TRUTH_EXITS);
@@ -80,6 +83,17 @@ static void guest(void *unused)
 		wrmsr(g.global, 0);
 	}
 	g.exits[3] = mark_read(TRUTH_EXITS);
+}
+
+/* A tick of the host in between is an exit too, and on AMD its entry counts. */
+static void ask(struct vm *vm)
+{
+	unsigned int tries = 0;
+
+	do {
+		vm_call(vm, guest, NULL);
+		must(++tries < VM_TRIES, "the host's ticks leave the code in peace");
+	} while (g.disturbed);
 }
 
 int main(void)
@@ -108,7 +122,7 @@ int main(void)
 		}
 		/* Twice: the first time brings in the pages, by exits that AMD counts. */
 		vm_call(&vm, guest, NULL);
-		vm_call(&vm, guest, NULL);
+		ask(&vm);
 		want = START + 1 + NOPS + 2 + (model->amd ? 1 : 0);
 		sayf("# %s", model->what);
 		check_equal("count", g.value, want, "the WRMSR, the nops, two more");
@@ -125,7 +139,7 @@ int main(void)
 		}
 		/* Its end, as the guest knows it; by the legacy MSRs that is a negative number. */
 		g.start = model->amd ? (1ULL << model->width) - 50 : -50 & 0xffffffff;
-		vm_call(&vm, guest, NULL);
+		ask(&vm);
 		check_equal("count behind its end", g.value, want - START - 50, "it goes on from zero");
 		if (g.global)
 			check_equal("status behind its end", g.read_status, 1, "overflow");
