@@ -877,18 +877,18 @@ static inline void vm_guest_prepare(void *unused)
 	wrmsr(MSR_X2APIC_LVTT, 0x50000);		/* masked; by deadline */
 }
 
-/* Exits in vm_switch that are not of its WRMSRs.  The ends do not share them, and on AMD the entry behind each counts. */
-static inline unsigned int vm_interruptions(const struct vm_frame *f)
+/* Exits in an end's vm_switch that are not of its WRMSRs.  The ends do not share them, and on AMD the entry behind each counts. */
+static inline int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
 {
 	/* Intel's is one write, to the global control. */
 	unsigned int n = vm_seen.mediated && !vm_seen.amd ? 0 : f->on.n;
 
-	return f->truth[0][EXITS_AFTER] - f->truth[0][EXITS] + f->truth[1][EXITS_AFTER] - f->truth[1][EXITS] - 2 * n;
+	return f->truth[end][EXITS_AFTER] - f->truth[end][EXITS] - n;
 }
 
 static inline bool vm_ends_are_alike(const struct vm_frame *f)
 {
-	return !vm_interruptions(f);
+	return !vm_interruptions(f, 0) && !vm_interruptions(f, 1);
 }
 
 /* Run a stretch, until its ends are alike. */
@@ -1127,17 +1127,26 @@ static inline void vm_check(const struct vm_stretch *s, const char *what)
 	}
 }
 
+/* The count of an event of the host, which is the first of what its reading gives. */
+static inline uint64_t vm_event_read(int fd)
+{
+	uint64_t value[3];
+
+	must(read(fd, value, sizeof(value)) >= (ssize_t)sizeof(value[0]), "the event can be read");
+	return value[0];
+}
+
 /* An event of the host between two readings of the machine's count of user mode. */
 struct vm_reading {
 	uint64_t truth, count, width;
 };
 
-static struct vm_reading __attribute__((noinline, unused)) vm_reading(uint64_t (*event_read)(int fd), int fd)
+static struct vm_reading __attribute__((noinline, unused)) vm_reading(int fd)
 {
 	struct vm_reading r;
 
 	r.truth = mark_read(TRUTH_INSNS_HOST_USER);
-	r.count = event_read(fd);
+	r.count = vm_event_read(fd);
 	r.width = mark_read(TRUTH_INSNS_HOST_USER) - r.truth;
 	return r;
 }
@@ -1148,26 +1157,25 @@ static struct vm_reading __attribute__((noinline, unused)) vm_reading(uint64_t (
  * An interrupt within a reading is a return to user mode that one of the two has and the other has not.  It makes the reading
  * wider than those that nothing has come into: then all is done again, run() included.
  */
-static int64_t __attribute__((noinline, unused)) vm_apart(uint64_t (*event_read)(int fd), int fd, void (*run)(void))
+static int64_t __attribute__((noinline, unused)) vm_apart(int fd, void (*run)(void))
 {
 	struct vm_reading before, after;
+	unsigned int i, tries = 0;
 	uint64_t width = -1;
-	unsigned int i;
 
+	/* The first brings in pages. */
 	for (i = 0; i < 5; i++) {
-		before = vm_reading(event_read, fd);
+		before = vm_reading(fd);
 		if (before.width < width)
 			width = before.width;
 	}
-	for (i = 0; i < 20; i++) {
-		before = vm_reading(event_read, fd);
+	do {
+		before = vm_reading(fd);
 		run();
-		after = vm_reading(event_read, fd);
-		if (before.width == width && after.width == width)
-			return (after.count - before.count) - (after.truth - before.truth);
-	}
-	must(false, "an event and the machine's count can be read without an interrupt in between");
-	return 0;
+		after = vm_reading(fd);
+		must(++tries < VM_TRIES, "the host's ticks leave the readings in peace");
+	} while (before.width != width || after.width != width);
+	return (after.count - before.count) - (after.truth - before.truth);
 }
 
 #endif /* VM_H */

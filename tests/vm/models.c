@@ -60,18 +60,19 @@ static struct {
 static void guest(void *unused)
 {
 	uint32_t lo = g.select, zero = 0, a, d;
+	uint64_t before;
 
 	(void)unused;
 	wrmsr(g.selector, 0);
 	wrmsr(g.counter, g.start);
 	if (g.global)
 		wrmsr(g.global, 1);
-	g.disturbed = mark_read(TRUTH_EXITS);
+	before = mark_read(TRUTH_EXITS);
 	asm volatile("wrmsr\n\t.rept 100\n\tnop\n\t.endr\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
 		     : "+a" (lo), "+d" (zero) : "c" (g.selector) : "memory");
 	g.exits[0] = mark_read(TRUTH_EXITS);
 	/* The two WRMSRs are exits in any case. */
-	g.disturbed = g.exits[0] - g.disturbed - 2;
+	g.disturbed = g.exits[0] - before - 2;
 	asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
 	g.rdpmc = (uint64_t)d << 32 | a;
 	g.exits[1] = mark_read(TRUTH_EXITS);
