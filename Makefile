@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test bench check series apply modules deb dkms clean
+.PHONY: help run test bench check series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -33,6 +33,9 @@ check:
 series:
 	@scripts/packages series
 	@scripts/series
+
+rebase:
+	@scripts/rebase
 
 apply:
 	@scripts/apply
