@@ -168,6 +168,17 @@ step() {
 	die "'$what' failed with status $status (log: $log)" "V=1 $NEXT"
 }
 
+# cached COMPILER: how to call it.  Through ccache, if that is there: what a clean
+# clone has compiled serves the next one, wherever it lies.
+export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content
+cached() {
+	if command -v ccache > /dev/null; then
+		printf 'ccache %s' "$1"
+	else
+		printf '%s' "$1"
+	fi
+}
+
 # hold NAME: wait until no other command works on the same thing.
 hold() {
 	mkdir -p build && touch "build/.lock.$1" ||
