@@ -2,7 +2,7 @@
 /*
  * A PMU that is the host's or a guest's, in turns: a "mediated" vPMU.
  *
- * While a guest has a CPU's PMU, perf's events of that PMU are off that CPU.
+ * While a guest has a CPU's PMU, perf's events of that PMU stand still on that CPU.
  * Who has it is a property of the CPU, and is read and changed with IRQs off on
  * that CPU only:
  *
@@ -32,7 +32,7 @@ enum perf_pmu_owner {
  * @frozen: what it shows, while it stands
  * @stands: whether it stands
  *
- * For the times of events that guests keep off the CPU.  Whoever changes it
+ * For the times of events that stand still for guests.  Whoever changes it
  * holds the lock of the other clock; an NMI may read it at any moment, which is
  * why a change touches only what nobody looks at before it flips @stands.
  */
@@ -68,7 +68,7 @@ static inline void perf_host_clock_set(struct perf_host_clock *clk, u64 time, bo
 	WRITE_ONCE(clk->stands, stop);
 }
 
-#ifdef CONFIG_GUEST_PERF_EVENTS
+#ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 /**
  * struct perf_mediated_ops - what perf asks of the hypervisor
@@ -76,8 +76,7 @@ static inline void perf_host_clock_set(struct perf_host_clock *clk, u64 time, bo
  * @leave: perf needs this CPU's PMU, which is PARKED.  Save the guest's
  *	registers, stop its counters and call perf_put_guest_context() before
  *	returning.  IRQs are off and perf's context locks are held, maybe a
- *	runqueue's too: neither wake anything nor print.  NULL if the hypervisor
- *	never parks.
+ *	runqueue's too: neither wake anything nor print.
  */
 struct perf_mediated_ops {
 	void	(*pmi)(void);
@@ -115,6 +114,6 @@ static __always_inline bool perf_guest_has_pmu(void)
 	return false;
 }
 
-#endif /* CONFIG_GUEST_PERF_EVENTS */
+#endif /* CONFIG_PERF_GUEST_MEDIATED_PMU */
 
 #endif /* _LINUX_PERF_MEDIATED_H */

@@ -5,7 +5,11 @@
  * Which events exist and which VMs do exclude each other, so that an event
  * never misses what it was asked to count: see perf_create_mediated_pmu().
  * Whose PMU it is right now is decided CPU by CPU, see perf_load_guest_context().
- * What is left for core.c is to move events off a CPU and on again.
+ *
+ * For a guest's turn, events of the host stay scheduled, and are stopped.  So a
+ * turn costs what the events that are counting cost, however many wait for
+ * their turn, a throttled event stays throttled, and a group's software events
+ * go on.
  */
 #define pr_fmt(fmt) "perf: " fmt
 
@@ -41,7 +45,7 @@ static DEFINE_MUTEX(mediated_mutex);
 static const struct perf_mediated_ops __rcu *mediated_ops;
 
 DEFINE_PER_CPU(u8, perf_pmu_owner);
-/* The guest's turn took events off this CPU, or kept them from going on. */
+/* Events of the host are on this CPU, and stand still for the guest's turn. */
 static DEFINE_PER_CPU(bool, host_waits);
 /* So many of mediated_pmus[] are disabled on this CPU until the guest is out. */
 static DEFINE_PER_CPU(u8, nr_held);
@@ -160,13 +164,78 @@ void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
 }
 EXPORT_SYMBOL_GPL(perf_set_mediated_ops);
 
+/*
+ * With IRQs off only this CPU changes what is on it, so no lock is needed to
+ * look at the lists of active events.
+ */
+static bool pmu_is_busy(struct pmu *pmu)
+{
+	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
+	struct perf_event_pmu_context *task_epc = cpc->task_epc;
+
+	return !list_empty(&cpc->epc.pinned_active) || !list_empty(&cpc->epc.flexible_active) ||
+	       (task_epc && (!list_empty(&task_epc->pinned_active) ||
+			     !list_empty(&task_epc->flexible_active)));
+}
+
+/*
+ * What was stopped before, as a throttled event is, stays stopped behind the
+ * guest's turn, but its counter will have been used: its count is taken now, and
+ * whoever starts it has to reload it.
+ */
+static void stop_event(struct perf_event *event)
+{
+	bool stopped = event->hw.state & PERF_HES_STOPPED;
+
+	event->pmu->stop(event, PERF_EF_UPDATE);
+	if (stopped)
+		event->hw.state |= PERF_HES_LOST;
+}
+
+static void start_event(struct perf_event *event)
+{
+	if (!(event->hw.state & PERF_HES_LOST))
+		event->pmu->start(event, PERF_EF_RELOAD);
+}
+
+static void visit_active_events(struct list_head *active, void (*func)(struct perf_event *event))
+{
+	struct perf_event *leader, *event;
+
+	list_for_each_entry(leader, active, active_list) {
+		if (perf_pmu_is_mediated(leader->pmu) && leader->state == PERF_EVENT_STATE_ACTIVE)
+			func(leader);
+		for_each_sibling_event(event, leader) {
+			if (perf_pmu_is_mediated(event->pmu) && event->state == PERF_EVENT_STATE_ACTIVE)
+				func(event);
+		}
+	}
+}
+
+static void visit_host_events(void (*func)(struct perf_event *event))
+{
+	struct perf_cpu_pmu_context *cpc;
+	unsigned int i;
+
+	for (i = 0; i < __this_cpu_read(nr_held); i++) {
+		cpc = this_cpu_ptr(mediated_pmus[i]->cpu_pmu_context);
+
+		visit_active_events(&cpc->epc.pinned_active, func);
+		visit_active_events(&cpc->epc.flexible_active, func);
+		if (cpc->task_epc) {
+			visit_active_events(&cpc->task_epc->pinned_active, func);
+			visit_active_events(&cpc->task_epc->flexible_active, func);
+		}
+	}
+}
+
 /**
  * perf_load_guest_context - give this CPU's PMU to the guest
  *
- * On return the host's events are off the PMU, and perf does not touch its
- * registers before perf_put_guest_context().  The next step is the caller's: to
- * make sure that the PMU as a whole is stopped, then the interrupt, then the
- * guest's registers.
+ * On return the host's events stand still, with their counts taken, and perf
+ * does not touch the PMU's registers before perf_put_guest_context().  The next
+ * step is the caller's: to make sure that the PMU as a whole is stopped, then
+ * the interrupt, then the guest's registers.
  *
  * From PARKED this costs nothing: perf has not needed the PMU since.
  *
@@ -185,9 +254,10 @@ void perf_load_guest_context(void)
 	if (WARN_ON_ONCE(owner == PERF_PMU_GUEST))
 		return;
 
-	__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
-	if (owner == PERF_PMU_PARKED)
+	if (owner == PERF_PMU_PARKED) {
+		__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
 		return;
+	}
 
 	/*
 	 * Disabling nests: whatever core.c does next, here or in an interrupt
@@ -196,13 +266,18 @@ void perf_load_guest_context(void)
 	 */
 	for (i = 0; i < nr; i++) {
 		perf_pmu_disable(mediated_pmus[i]);
-		busy |= perf_mediated_pmu_busy(mediated_pmus[i]);
+		busy |= pmu_is_busy(mediated_pmus[i]);
 	}
 	__this_cpu_write(nr_held, nr);
-
-	if (busy)
-		perf_mediated_events_out();
 	__this_cpu_write(host_waits, busy);
+
+	/* Time stops with the counters, and not when all of them have been read. */
+	if (busy) {
+		perf_mediated_set_clocks(true);
+		visit_host_events(stop_event);
+	}
+
+	__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
 }
 EXPORT_SYMBOL_GPL(perf_load_guest_context);
 
@@ -210,9 +285,9 @@ EXPORT_SYMBOL_GPL(perf_load_guest_context);
  * perf_park_guest_context - leave the guest's registers where they are, if perf
  * can do without the PMU
  *
- * This is the one place where that is decided.  It may be parked if the last
- * turn of the guest kept no event off this CPU; any that comes later claims the
- * PMU, which calls @leave.
+ * This is the one place where that is decided.  It may be parked if no event of
+ * the host stands still for it; one that comes on this CPU later claims the PMU,
+ * which calls @leave.
  *
  * IRQs off, after VM-exit, with the guest's counters stopped.  From the
  * hypervisor's point of view the PMU can be gone as soon as IRQs are on.
@@ -222,22 +297,14 @@ EXPORT_SYMBOL_GPL(perf_load_guest_context);
  */
 bool perf_park_guest_context(void)
 {
-	const struct perf_mediated_ops *ops;
-	bool park;
-
 	lockdep_assert_irqs_disabled();
 
-	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_GUEST))
+	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_GUEST) ||
+	    __this_cpu_read(host_waits))
 		return false;
 
-	rcu_read_lock();
-	ops = rcu_dereference(mediated_ops);
-	park = ops && ops->leave && !__this_cpu_read(host_waits);
-	rcu_read_unlock();
-
-	if (park)
-		__this_cpu_write(perf_pmu_owner, PERF_PMU_PARKED);
-	return park;
+	__this_cpu_write(perf_pmu_owner, PERF_PMU_PARKED);
+	return true;
 }
 EXPORT_SYMBOL_GPL(perf_park_guest_context);
 
@@ -260,37 +327,40 @@ void perf_put_guest_context(void)
 
 	__this_cpu_write(perf_pmu_owner, PERF_PMU_HOST);
 
-	/* Not from PARKED, where @leave has locks held around it. */
-	if (__this_cpu_read(host_waits)) {
-		__this_cpu_write(host_waits, false);
-		perf_mediated_events_in();
-	}
+	/* Never from PARKED, so no lock of perf's is held around this. */
+	if (__this_cpu_read(host_waits))
+		visit_host_events(start_event);
 
 	__this_cpu_write(nr_held, 0);
 	while (i--)
 		perf_pmu_enable(mediated_pmus[i]);
+
+	/* Time goes on with the counters, and not when the first of them has been written. */
+	if (__this_cpu_read(host_waits)) {
+		__this_cpu_write(host_waits, false);
+		perf_mediated_set_clocks(false);
+	}
 }
 EXPORT_SYMBOL_GPL(perf_put_guest_context);
 
-/* An event of a PMU that a guest has wants to go on this CPU. */
-bool __perf_mediated_claim_pmu(void)
+/* An event of a PMU that a guest has is about to go on this CPU. */
+void __perf_mediated_claim_pmu(void)
 {
 	const struct perf_mediated_ops *ops;
 
 	lockdep_assert_irqs_disabled();
 
-	if (__this_cpu_read(perf_pmu_owner) == PERF_PMU_GUEST) {
-		__this_cpu_write(host_waits, true);
-		return false;
-	}
+	/* Events are scheduled by interrupts and tasks, and there are none in a guest's turn. */
+	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) == PERF_PMU_GUEST))
+		return;
 
 	rcu_read_lock();
 	ops = rcu_dereference(mediated_ops);
-	if (ops && ops->leave)
+	if (ops)
 		ops->leave();
 	rcu_read_unlock();
 
-	return !WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_HOST);
+	WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_HOST);
 }
 
 /* A PMI with the guests' vector: it belongs to whoever has, or just had, the PMU. */
@@ -305,7 +375,7 @@ void perf_mediated_pmi(void)
 	rcu_read_unlock();
 }
 
-/* Did the guest's turn take events of the host off this CPU? */
+/* Do events of the host on this CPU stand still for the guest's turn? */
 bool perf_mediated_host_waits(void)
 {
 	return __this_cpu_read(host_waits);

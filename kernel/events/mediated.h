@@ -5,18 +5,16 @@
 
 #include <linux/perf_event.h>
 
-#ifdef CONFIG_GUEST_PERF_EVENTS
+#ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
-/* What core.c does for mediated.c, all on this CPU with IRQs off. */
-bool perf_mediated_pmu_busy(struct pmu *pmu);
-void perf_mediated_events_out(void);
-void perf_mediated_events_in(void);
+/* What core.c does for mediated.c, on this CPU with IRQs off. */
+void perf_mediated_set_clocks(bool stop);
 
 /* What mediated.c does for core.c. */
 void perf_mediated_add_pmu(struct pmu *pmu);
 int perf_mediated_account_event(struct perf_event *event);
 void perf_mediated_unaccount_event(struct perf_event *event);
-bool __perf_mediated_claim_pmu(void);
+void __perf_mediated_claim_pmu(void);
 
 static inline bool perf_pmu_is_mediated(const struct pmu *pmu)
 {
@@ -24,16 +22,29 @@ static inline bool perf_pmu_is_mediated(const struct pmu *pmu)
 }
 
 /*
- * May events of @pmu go on this CPU?  To ask is to want it: a guest that can
- * leave has left when this returns.
+ * An event of @pmu is about to go on this CPU.  If the PMU is parked, the guest
+ * has left it when this returns.
  */
-static __always_inline bool perf_mediated_claim_pmu(const struct pmu *pmu)
+static __always_inline void perf_mediated_claim_pmu(const struct pmu *pmu)
 {
-	if (!perf_guest_has_pmu() || !perf_pmu_is_mediated(pmu))
-		return true;
-
-	return __perf_mediated_claim_pmu();
+	if (perf_guest_has_pmu() && perf_pmu_is_mediated(pmu))
+		__perf_mediated_claim_pmu();
 }
+
+/*
+ * How to start an event that has been stopped for some time, as by throttling:
+ * does its counter still hold what it has counted, or has a guest been there?
+ */
+static __always_inline int perf_mediated_reload(const struct perf_event *event)
+{
+	if (static_branch_unlikely(&perf_mediated_used) &&
+	    event->hw.state & PERF_HES_LOST)
+		return PERF_EF_RELOAD;
+
+	return 0;
+}
+
+#define perf_host_clock_of(holder)	(&(holder)->host_clock)
 
 /* The time @event goes by, where its context's or cgroup's clock shows @time. */
 static __always_inline u64 perf_mediated_event_time(const struct perf_event *event,
@@ -52,7 +63,10 @@ static inline void perf_mediated_add_pmu(struct pmu *pmu) { }
 static inline int perf_mediated_account_event(struct perf_event *event) { return 0; }
 static inline void perf_mediated_unaccount_event(struct perf_event *event) { }
 static inline bool perf_pmu_is_mediated(const struct pmu *pmu) { return false; }
-static inline bool perf_mediated_claim_pmu(const struct pmu *pmu) { return true; }
+static inline void perf_mediated_claim_pmu(const struct pmu *pmu) { }
+static inline int perf_mediated_reload(const struct perf_event *event) { return 0; }
+
+#define perf_host_clock_of(holder)	((void)(holder), NULL)
 
 static inline u64 perf_mediated_event_time(const struct perf_event *event,
 					   const struct perf_host_clock *clk, u64 time)
@@ -60,6 +74,6 @@ static inline u64 perf_mediated_event_time(const struct perf_event *event,
 	return time;
 }
 
-#endif /* CONFIG_GUEST_PERF_EVENTS */
+#endif /* CONFIG_PERF_GUEST_MEDIATED_PMU */
 
 #endif /* _KERNEL_EVENTS_MEDIATED_H */

@@ -29,43 +29,85 @@ static int event(bool guest, pid_t pid, int cpu, uint64_t config)
 	return syscall(SYS_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
+/* A vCPU of a VM that has nothing else. */
+struct machine {
+	int kvm, vm, vcpu;
+};
+
+static struct machine machine(bool apic)
+{
+	struct machine m = { .kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC) };
+
+	m.vm = ioctl(m.kvm, KVM_CREATE_VM, 0);
+	must(m.vm >= 0 && !ioctl(m.vm, KVM_SET_TSS_ADDR, 0xfffbd000UL), "a VM");
+	must(!apic || !ioctl(m.vm, KVM_CREATE_IRQCHIP, 0), "an APIC");
+	m.vcpu = ioctl(m.vm, KVM_CREATE_VCPU, 0);
+	must(m.vcpu >= 0, "a vCPU");
+	return m;
+}
+
+static void end(struct machine m)
+{
+	close(m.vcpu);
+	close(m.vm);
+	close(m.kvm);
+}
+
+/* Give it the model of this CPU, with a PMU or without.  Returns 0, or the error. */
+static int model(struct machine m, bool pmu)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[256];
+	} cpuid;
+	unsigned int i;
+
+	cpuid.head.nent = ARRAY_SIZE(cpuid.entry);
+	must(!ioctl(m.kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "CPUID");
+	for (i = 0; !pmu && i < cpuid.head.nent; i++) {
+		if (cpuid.entry[i].function == 0xa || cpuid.entry[i].function == 0x80000022)
+			cpuid.entry[i].eax = cpuid.entry[i].ebx = cpuid.entry[i].ecx = cpuid.entry[i].edx = 0;
+		if (cpuid.entry[i].function == 0x80000001)
+			cpuid.entry[i].ecx &= ~(1U << 23);
+	}
+	return ioctl(m.vcpu, KVM_SET_CPUID2, &cpuid) ? errno : 0;
+}
+
+/* Who takes part: VMs with a PMU, and events that would count in their guests. */
 static void refused(void)
 {
-	int fd, kvm, machine, vcpu;
+	struct machine m;
+	int fd, other;
 
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	must(fd >= 0, "an event that counts in guests");
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	machine = ioctl(kvm, KVM_CREATE_VM, 0);
-	must(machine >= 0 && !ioctl(machine, KVM_SET_TSS_ADDR, 0xfffbd000UL) && !ioctl(machine, KVM_CREATE_IRQCHIP, 0), "a VM");
-	vcpu = ioctl(machine, KVM_CREATE_VCPU, 0);
-	check(vcpu < 0 && errno == EBUSY, "a vCPU beside it: refused with EBUSY (%d)", vcpu < 0 ? errno : 0);
+	m = machine(true);
+	check_equal("a model without a PMU beside it", model(m, false), 0, "takes no part");
+	check_equal("a model with one", model(m, true), EBUSY, "refused");
+	check_equal("again", model(m, true), EBUSY, "nothing of the first attempt is left");
+	check_equal("and then one without", model(m, false), 0, "as before");
+	other = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
+	check(other >= 0, "another event beside the VM without a PMU");
+	close(other);
 	close(fd);
-	vcpu = ioctl(machine, KVM_CREATE_VCPU, 0);
-	check(vcpu >= 0, "a vCPU when it is gone");
+	check_equal("a model with a PMU when they are gone", model(m, true), 0, "now it can be");
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	check(fd < 0 && errno == EOPNOTSUPP, "the event beside the vCPU: refused with EOPNOTSUPP (%d)", fd < 0 ? errno : 0);
 	fd = event(false, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	check(fd >= 0, "one that excludes guests is not");
 	close(fd);
-	close(vcpu);
-	close(machine);
-	close(kvm);
+	end(m);
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	check(fd >= 0, "nor the other when the VM is gone");
 	close(fd);
 
 	/* An APIC of userspace: there is a VM, but no PMU in it. */
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	machine = ioctl(kvm, KVM_CREATE_VM, 0);
-	vcpu = ioctl(machine, KVM_CREATE_VCPU, 0);
-	check(vcpu >= 0, "a vCPU without an APIC in the kernel");
+	m = machine(false);
+	check_equal("a model with a PMU, without an APIC in the kernel", model(m, true), 0, "taken, and has none");
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
-	check(fd >= 0, "needs nothing of perf");
+	check(fd >= 0, "so it needs nothing of perf");
 	close(fd);
-	close(vcpu);
-	close(machine);
-	close(kvm);
+	end(m);
 }
 
 static void __attribute__((noinline)) stretch(void)

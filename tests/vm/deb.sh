@@ -16,5 +16,5 @@ check_equal "named as the package" "$named" 1 "the release is $(uname -r)"
 check_equal "only signed modules are taken" "$(cat /sys/module/module/parameters/sig_enforce)" Y "the boot asks for it"
 check_equal "none is unsigned or foreign" "$(mine taint)" "" "the key is the kernel's own"
 check_equal "the vPMU is mediated" "$(mine parameters/enable_mediated_pmu)" Y "the series has the parameter, the boot sets it"
-check "there is a vector for guests' PMIs" grep -q '^ *PMI:' /proc/interrupts
+check "there is a vector for guests' PMIs" grep -q '^ *VPMI:' /proc/interrupts
 check_done

@@ -193,7 +193,7 @@ static uint64_t count(void)
 static uint64_t wanted(uint64_t truth)
 {
 	/* The enabling WRMSR, where that exits; PMIs; the WRMSR of the ICR, the OUT. */
-	return (run.start + truth - run.truth[0] - 5 + (vm_seen.amd || !vm_seen.mediated) + vm_seen.pmis * VM_PMI_EMULATED +
+	return (run.start + truth - run.truth[0] - 5 + (vm_seen.amd || !vm_seen.all) + vm_seen.pmis * VM_PMI_EMULATED +
 		2) & VM_MASK;
 }
 

@@ -108,7 +108,8 @@ int main(void)
 		uint64_t want;
 
 		model = &models[i];
-		if (model->amd != on_amd())
+		/* Without core counters it is a guest whose owner wants no PMU for it. */
+		if (model->amd != on_amd() || (model->amd && !model->core && on_mediated()))
 			continue;
 		vm_open(&vm);
 		vm_call(&vm, vm_guest_prepare, NULL);
@@ -128,13 +129,13 @@ int main(void)
 		sayf("# %s", model->what);
 		check_equal("count", g.value, want, "the WRMSR, the nops, two more");
 		check_equal("RDPMC", g.rdpmc, want, "the same");
-		check_equal("exits of RDPMC", g.exits[1] - g.exits[0], vm_seen.mediated ? model->rdpmc_exits : 1,
+		check_equal("exits of RDPMC", g.exits[1] - g.exits[0], vm_seen.mediated ? model->rdpmc_exits || !vm_seen.all : 1,
 			    "one unless the guest has all counters");
 		check_equal("exits of RDMSR", g.exits[2] - g.exits[1], vm_seen.mediated ? model->msr_exits : 1,
 			    "one unless the counter is as wide as the machine's");
 		if (g.global) {
 			check_equal("exits of the global registers", g.exits[3] - g.exits[2],
-				    vm_seen.mediated ? 3 * model->global_exits : 3, "three unless the guest has all counters");
+				    vm_seen.mediated ? 3 * (model->global_exits || !vm_seen.all) : 3, "three unless the guest has all counters");
 			check_equal("global control", g.read_global, 1, "as written");
 			check_equal("status", g.read_status, 0, "no overflow");
 		}

@@ -64,12 +64,12 @@ static uint64_t interrupts(void)
 
 	must(file, "/proc/interrupts");
 	while (fgets(line, sizeof(line), file)) {
-		char *at = strstr(line, "GPM:");
+		char *at = strstr(line, "VPMI:");
 
 		if (!at)
 			continue;
 		sum = 0;
-		for (at += 4; ; ) {
+		for (at += strlen("VPMI:"); ; ) {
 			char *end;
 			uint64_t n = strtoull(at, &end, 10);
 
@@ -85,7 +85,7 @@ static uint64_t interrupts(void)
 
 int main(void)
 {
-	uint64_t stat[ARRAY_SIZE(all)], gpm, hardware;
+	uint64_t stat[ARRAY_SIZE(all)], vpmi, hardware;
 	unsigned int i, k;
 
 	must(mark_present(), "this is our machine");
@@ -103,7 +103,7 @@ int main(void)
 
 	for (i = 0; i < ARRAY_SIZE(all); i++)
 		stat[i] = vm_stat(&vm, all[i].stat);
-	gpm = interrupts();
+	vpmi = interrupts();
 	hardware = mark_read(TRUTH_PMIS);
 	write_to(TRACING "trace", "");
 	trace(true);
@@ -115,7 +115,7 @@ int main(void)
 	}
 	trace(false);
 	hardware = mark_read(TRUTH_PMIS) - hardware;
-	gpm = interrupts() - gpm;
+	vpmi = interrupts() - vpmi;
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
 		unsigned int lines = lines_with(all[i].event, all[i].word);
 
@@ -124,7 +124,7 @@ int main(void)
 		/* Nothing of the host wants the PMU here. */
 		check(!stat[i] == !strcmp(all[i].stat, "pmu_leaves"), "%s: %llu", all[i].stat, (unsigned long long)stat[i]);
 	}
-	check_equal("PMIs in /proc/interrupts", gpm, hardware, "as many as the machine has delivered");
+	check_equal("PMIs in /proc/interrupts", vpmi, hardware, "as many as the machine has delivered");
 	check_equal("pmu_pmis", stat[3], hardware, "as many as the machine has delivered");
 	check_equal("loads and puts", stat[0], stat[1], "in pairs");
 	vm_close(&vm);

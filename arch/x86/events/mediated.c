@@ -34,8 +34,8 @@ static DEFINE_PER_CPU(bool, late_host_nmi);
 
 /*
  * A counter of the host may have overflowed in the last moment before it was
- * stopped, and the NMI be on its way.  Its event has been updated and taken off,
- * the NMI has nothing left to do, but it must not become an unknown one.
+ * stopped, and the NMI be on its way.  Its event has been updated, the NMI has
+ * nothing left to do, but it must not become an unknown one.
  */
 static bool host_nmi_may_come(void)
 {
@@ -59,7 +59,9 @@ static bool host_nmi_may_come(void)
  * Between perf_load_guest_context() and the load of the guest's registers, with
  * the global control at 0.  Again, if the guest's mask bit has changed.
  *
- * From here on the NMI handler does not touch the PMU.
+ * From here on the NMI handler does not touch the PMU, and nothing is left in
+ * the counters of host events that are gone: the guest may know of fewer
+ * counters than there are, and load only these.
  */
 void perf_load_guest_lvtpc(u32 lvtpc)
 {
@@ -70,6 +72,7 @@ void perf_load_guest_lvtpc(u32 lvtpc)
 
 	/* The NMI handler writes LVTPC: it has to know before it is changed. */
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
+		x86_pmu_clear_dirty(this_cpu_ptr(&cpu_hw_events));
 		__this_cpu_write(late_host_nmi, host_nmi_may_come());
 		__this_cpu_write(perf_guest_lvtpc, true);
 		barrier();
@@ -83,7 +86,8 @@ EXPORT_SYMBOL_GPL(perf_load_guest_lvtpc);
  * perf_put_guest_lvtpc - route this CPU's PMIs to the host
  *
  * After the guest's registers have been saved, with the global control at 0 and
- * no overflow left in the PMU's status, and before perf_put_guest_context().
+ * neither an overflow left in the PMU's status nor a value in its counters, and
+ * before perf_put_guest_context().
  */
 void perf_put_guest_lvtpc(void)
 {
@@ -102,14 +106,18 @@ void perf_put_guest_lvtpc(void)
 }
 EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
 
-/* An NMI, when the PMU is a guest's by now: is it one that the host was owed? */
+/*
+ * An NMI, when the PMU is a guest's by now: is it one that the host was owed?
+ * On AMD it can also be one of several, the first of which has dealt with all.
+ */
 bool perf_guest_lvtpc_nmi(void)
 {
-	if (!__this_cpu_read(late_host_nmi))
-		return false;
+	if (__this_cpu_read(late_host_nmi)) {
+		__this_cpu_write(late_host_nmi, false);
+		return true;
+	}
 
-	__this_cpu_write(late_host_nmi, false);
-	return true;
+	return boot_cpu_data.x86_vendor == X86_VENDOR_AMD && amd_pmu_nmi_is_late();
 }
 
 NOKPROBE_SYMBOL(perf_guest_lvtpc_nmi);

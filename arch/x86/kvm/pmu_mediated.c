@@ -10,9 +10,10 @@
  *	loaded	in the registers of the CPU that the vCPU is on, or
  *	put	in struct kvm_pmu.
  *
- * Its selectors and its global control are always in struct kvm_pmu, the latter
- * from VM-exit (on SVM: from the first look) to VM-entry, for KVM needs them to
- * count what it emulates.
+ * Its selectors and its global control are always in struct kvm_pmu, for KVM needs
+ * them to count what it emulates.  The guest writes the latter without an exit,
+ * so it has to be brought up to date behind each VM-exit: VMX does so at once, on
+ * SVM it is read when somebody asks, see @ctrl_stale.
  *
  * In the host the guest's counters stand: a VM-exit of VMX clears the global
  * control, and selectors of SVM count in guest mode only.  So at an exit they
@@ -85,6 +86,17 @@ static u32 pmc_msr(const struct kvm_pmc *pmc)
 	return regs.fixed_counter + pmc->idx - KVM_FIXED_PMC_BASE_IDX;
 }
 
+/*
+ * A counter that the guest takes for narrower than it is has all bits above the
+ * guest's set while it is loaded, so that it ends where the guest's does.
+ */
+static __always_inline u64 above_width(const struct kvm_pmc *pmc)
+{
+	u64 mask = pmc->type == KVM_PMC_GP ? kvm_mediated_pmu_host.gp_mask : kvm_mediated_pmu_host.fixed_mask;
+
+	return mask & ~pmc_bitmask((struct kvm_pmc *)pmc);
+}
+
 static __always_inline u64 read_register(const struct kvm_pmc *pmc)
 {
 	u64 value;
@@ -95,6 +107,11 @@ static __always_inline u64 read_register(const struct kvm_pmc *pmc)
 		rdpmcl(INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX), value);
 
 	return value;
+}
+
+static __always_inline void write_register(const struct kvm_pmc *pmc, u64 value)
+{
+	wrmsrl(pmc_msr(pmc), value | above_width(pmc));
 }
 
 /* ---- what is needed */
@@ -171,32 +188,65 @@ void kvm_mediated_pmu_stop(void)
 /* ---- a VM, and its vCPUs */
 
 /* Serializes the first vCPUs of VMs; perf takes cpu_hotplug_lock, so it is not kvm->lock. */
-static DEFINE_MUTEX(create_mutex);
+static DEFINE_MUTEX(join_mutex);
 
 /*
- * For each vCPU before it is created, when nothing of this can change any more:
- * whether there is a PMU, and an APIC in the kernel.
+ * Does this model of a CPU have a PMU?  AMD's have always had four counters, and
+ * no way to say that there are none; a model that has neither the extended
+ * counters nor PerfMonV2 is one from which userspace has taken the PMU.
  */
-int kvm_mediated_pmu_create_vm(struct kvm *kvm)
+static bool model_has_pmu(const struct kvm_cpuid_entry2 *entries, int nr)
 {
+	const struct kvm_cpuid_entry2 *e;
+
+	for (e = entries; e < entries + nr; e++) {
+		if (!regs.guest_only && e->function == 0xa && (e->eax & 0xff))
+			return true;
+		if (regs.guest_only && e->function == 0x80000001 &&
+		    (e->ecx & feature_bit(PERFCTR_CORE)))
+			return true;
+		if (regs.guest_only && e->function == 0x80000022 &&
+		    (e->eax & feature_bit(PERFMON_V2)))
+			return true;
+	}
+
+	return false;
+}
+
+/**
+ * kvm_mediated_pmu_set_cpuid - a vCPU that has not run yet gets a model
+ * @vcpu: the vCPU
+ * @entries: the model, which has been checked but is not in force yet
+ * @nr: the number of @entries
+ *
+ * The first of a VM whose model has a PMU makes that one with the PMU for perf.
+ * A VM to which userspace gives no PMU, or no local APIC in the kernel, does not
+ * take part: its owner gets no error for it, and the host's events no competitor.
+ *
+ * Return: 0, or the error of perf_create_mediated_pmu().
+ */
+int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, int nr)
+{
+	struct kvm *kvm = vcpu->kvm;
 	int r = 0;
 
-	if (!static_branch_unlikely(&kvm_mediated_pmu_used) || !kvm->arch.enable_pmu)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used) || !kvm->arch.enable_pmu ||
+	    !model_has_pmu(entries, nr))
 		return 0;
 
-	if (!irqchip_in_kernel(kvm)) {
+	mutex_lock(&join_mutex);
+	if (kvm->arch.mediated_pmu) {
+		/* Another vCPU was the first. */
+	} else if (irqchip_in_kernel(kvm)) {
+		r = perf_create_mediated_pmu();
+		kvm->arch.mediated_pmu = !r;
+	} else if (!kvm->arch.mediated_pmu_refused) {
 		/* Its PMIs could not be delivered, nor could their mask be seen. */
 		pr_info_ratelimited("%s[%d]: no vPMU for this VM: a mediated one needs the APIC in the kernel\n",
 				    current->comm, task_pid_nr(current));
-		return 0;
+		kvm->arch.mediated_pmu_refused = true;
 	}
-
-	mutex_lock(&create_mutex);
-	if (!kvm->arch.mediated_pmu) {
-		r = perf_create_mediated_pmu();
-		kvm->arch.mediated_pmu = !r;
-	}
-	mutex_unlock(&create_mutex);
+	mutex_unlock(&join_mutex);
 
 	return r;
 }
@@ -208,12 +258,20 @@ void kvm_mediated_pmu_destroy_vm(struct kvm *kvm)
 }
 
 /* With the parameter, a vPMU is a mediated one or there is none. */
-bool kvm_mediated_pmu_vm_has_pmu(struct kvm *kvm)
+bool kvm_mediated_pmu_allows_pmu(struct kvm_vcpu *vcpu)
 {
-	return !static_branch_unlikely(&kvm_mediated_pmu_used) || kvm->arch.mediated_pmu;
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
+		return true;
+
+	return vcpu->kvm->arch.mediated_pmu &&
+	       model_has_pmu(vcpu->arch.cpuid_entries, vcpu->arch.cpuid_nent);
 }
 
-/* At the end of kvm_pmu_refresh(): the vCPU has not run with what it is now. */
+/*
+ * In kvm_pmu_refresh(), with the vPMU as it is to be from now on.  The vCPU has
+ * not run with that, and controls and intercepts that depend on it are made up
+ * before it does, in one place for each vendor.
+ */
 void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -234,7 +292,6 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 	if (m->active && regs.guest_only && guest_cpuid_has(vcpu, X86_FEATURE_SVM))
 		pmu->reserved_bits &= ~SELECTOR_MODES;
 
-	/* Which MSRs are intercepted depends on all of this. */
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
@@ -281,13 +338,10 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	perf_load_guest_lvtpc(lvtpc);
 	m->lvtpc = lvtpc;
 
-	/* With all bits above the guest's set, they end with the guest's. */
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
-		wrmsrl(gp_counter_msr(i), pmu->gp_counters[i].counter |
-		       (kvm_mediated_pmu_host.gp_mask & ~pmu->counter_bitmask[KVM_PMC_GP]));
+		write_register(&pmu->gp_counters[i], pmu->gp_counters[i].counter);
 	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
-		wrmsrl(regs.fixed_counter + i, pmu->fixed_counters[i].counter |
-		       (kvm_mediated_pmu_host.fixed_mask & ~pmu->counter_bitmask[KVM_PMC_FIXED]));
+		write_register(&pmu->fixed_counters[i], pmu->fixed_counters[i].counter);
 
 	/* A selector of a counter that the guest does not know of may be anything. */
 	for (i = 0; i < kvm_mediated_pmu_host.nr_gp; i++)
@@ -369,14 +423,14 @@ void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu)
 	local_irq_restore(flags);
 }
 
-static u64 take_counter(const struct kvm_pmc *pmc, u64 mask)
+static void take_counter(struct kvm_pmc *pmc)
 {
-	u64 value = read_register(pmc) & mask;
+	u64 value = read_register(pmc);
 
 	/* Those who may RDPMC in the host may read any counter. */
 	if (value)
 		wrmsrl(pmc_msr(pmc), 0);
-	return value;
+	pmc->counter = value & pmc_bitmask(pmc);
 }
 
 static void put_registers(struct kvm_vcpu *vcpu, bool leave)
@@ -408,11 +462,9 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 		wrmsrl(regs.fixed_ctrl, 0);
 
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
-		pmu->gp_counters[i].counter = take_counter(&pmu->gp_counters[i],
-							   pmu->counter_bitmask[KVM_PMC_GP]);
+		take_counter(&pmu->gp_counters[i]);
 	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
-		pmu->fixed_counters[i].counter = take_counter(&pmu->fixed_counters[i],
-							      pmu->counter_bitmask[KVM_PMC_FIXED]);
+		take_counter(&pmu->fixed_counters[i]);
 
 	m->loaded = false;
 	++vcpu->stat.pmu_puts;
@@ -431,11 +483,10 @@ void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 	if (!pmu->mediated.active)
 		return;
 
-	/* The guest may have written it, if it can. */
-	if (regs.guest_only)
-		pmu->mediated.ctrl_stale = pmu->version > 1;
-
-	/* A narrower counter has to be loaded anew, see there, before it ends again. */
+	/*
+	 * A narrower counter that has ended counts on from 0 at its full width: it has
+	 * to be loaded anew before it ends again.
+	 */
 	if (unlikely(pmu->mediated.narrow) || !perf_park_guest_context())
 		put_registers(vcpu, false);
 }
@@ -478,16 +529,26 @@ static void mediated_leave(void)
 static void mediated_pmi(void)
 {
 	struct kvm_vcpu *vcpu = __this_cpu_read(pmi_vcpu);
+	struct kvm_pmu *pmu;
+	u64 status;
 
 	if (!vcpu)
 		return;
 
+	pmu = vcpu_to_pmu(vcpu);
+
 	/* The local APIC of Intel has masked the entry as it delivered it. */
 	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
-		vcpu_to_pmu(vcpu)->mediated.lvtpc = APIC_LVT_MASKED;
+		pmu->mediated.lvtpc = APIC_LVT_MASKED;
+
+	/* Without a status register the guest cannot do it, and the next one shall be due. */
+	if (pmu->version < 2 && pmu->mediated.loaded) {
+		rdmsrl(regs.global_status, status);
+		wrmsrl(regs.global_status_clear, status);
+	}
 
 	++vcpu->stat.pmu_pmis;
-	trace_kvm_pmu_pmi(vcpu->vcpu_id, vcpu_to_pmu(vcpu)->mediated.loaded);
+	trace_kvm_pmu_pmi(vcpu->vcpu_id, pmu->mediated.loaded);
 	kvm_make_request(KVM_REQ_PMI, vcpu);
 }
 
@@ -514,7 +575,7 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 
 	local_irq_save(flags);
 	if (pmc_to_pmu(pmc)->mediated.loaded)
-		wrmsrl(pmc_msr(pmc), value);
+		write_register(pmc, value);
 	else
 		pmc->counter = value;
 	local_irq_restore(flags);
@@ -522,23 +583,22 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 
 /*
  * What a nested hypervisor of AMD has selected by its own guest-only and host-only
- * bits: its guest is one of ours, and so is it.  One of the bits alone selects
- * nothing while it has not enabled virtualization.
+ * bits: its guest is one of ours, and so is it.  With either of them, or both, a
+ * counter stands still while EFER.SVME is 0.
  */
 static bool __selected_in_mode(const struct kvm_pmc *pmc, u64 mode)
 {
 	struct kvm_vcpu *vcpu = pmc->vcpu;
 
 	return (vcpu->arch.efer & EFER_SVME) &&
-	       mode == (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY : AMD64_EVENTSEL_HOSTONLY);
+	       mode & (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY : AMD64_EVENTSEL_HOSTONLY);
 }
 
 static __always_inline bool selected_in_mode(const struct kvm_pmc *pmc)
 {
 	u64 mode = pmc->eventsel & SELECTOR_MODES;
 
-	return likely(!mode) || !regs.guest_only || mode == SELECTOR_MODES ||
-	       __selected_in_mode(pmc, mode);
+	return likely(!mode) || !regs.guest_only || __selected_in_mode(pmc, mode);
 }
 
 /* The vCPU has entered or left its own guest, or its EFER.SVME has changed. */
@@ -567,7 +627,7 @@ static bool increment(struct kvm_pmc *pmc)
 	local_irq_save(flags);
 	if (pmu->mediated.loaded) {
 		value = (read_register(pmc) + 1) & pmc_bitmask(pmc);
-		wrmsrl(pmc_msr(pmc), value);
+		write_register(pmc, value);
 		if (!value && kvm_pmu_has_perf_global_ctrl(pmu))
 			wrmsrl(regs.global_status_set, BIT_ULL(pmc->idx));
 	} else {

@@ -5,6 +5,7 @@
 
 #include <linux/jump_label.h>
 #include <linux/kvm_host.h>
+#include <linux/lockdep.h>
 
 struct kvm_pmc;
 struct kvm_pmu;
@@ -62,9 +63,9 @@ void kvm_mediated_pmu_unavailable(const char *what);
 void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *regs);
 void kvm_mediated_pmu_stop(void);
 
-int kvm_mediated_pmu_create_vm(struct kvm *kvm);
+int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, int nr);
 void kvm_mediated_pmu_destroy_vm(struct kvm *kvm);
-bool kvm_mediated_pmu_vm_has_pmu(struct kvm *kvm);
+bool kvm_mediated_pmu_allows_pmu(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
 
@@ -80,9 +81,15 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
 void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed);
 void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel);
 
-/* The global control that makes the guest's counters count as it wants them to. */
+/*
+ * The global control that makes the guest's counters count as it wants them to.
+ * Who may have run the guest since the last look calls
+ * __kvm_mediated_pmu_sync_ctrl() first.
+ */
 static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
 {
+	lockdep_assert(!pmu->mediated.ctrl_stale || !pmu->mediated.loaded);
+
 	if (pmu->version > 1)
 		return pmu->global_ctrl;
 

@@ -17,9 +17,15 @@
  * @loaded: its state is in the registers of the CPU that it is on, and the
  *	counters and the status in struct kvm_pmu are out of date.  Changes with
  *	IRQs off, on that CPU, and whenever they are on perf may take the PMU
- * @ctrl_stale: so is the global control, as the guest can write it without an
- *	exit and the exit has not saved it
+ * @ctrl_stale: the guest may have written the global control since KVM's copy was
+ *	made.  Set behind #VMEXIT, by svm_mediated_pmu_exited(), before anything
+ *	looks at that copy; never on VMX, where VM-exit saves it.  Cleared by
+ *	__kvm_mediated_pmu_sync_ctrl() and put.  While it is set and @loaded is, nobody
+ *	may use kvm_pmu's global_ctrl; kvm_mediated_pmu_ctrl() asserts that
+ * @recalc_l1: VMX's controls for L1 are still those of another model of CPU,
+ *	because the vCPU was in L2 when it got this one
  * @lvtpc: the mask bit that is in the CPU's LVTPC
+ * @debugctl: bits of IA32_DEBUGCTL that are set while the guest runs, whatever it wants
  * @selector: what the guest has selected, as far as the event filter lets it
  * @fixed_ctrl: the same of the fixed counters
  * @stale: selectors that are not yet in the registers; nothing if not @loaded
@@ -33,7 +39,9 @@ struct kvm_mediated_pmu {
 	bool	narrow;
 	bool	loaded;
 	bool	ctrl_stale;
+	bool	recalc_l1;
 	u32	lvtpc;
+	u64	debugctl;
 	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
 	u64	fixed_ctrl;
 	u64	stale;

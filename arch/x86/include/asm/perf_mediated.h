@@ -5,7 +5,7 @@
 
 #include <linux/perf_mediated.h>
 
-#ifdef CONFIG_GUEST_PERF_EVENTS
+#ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
@@ -31,6 +31,6 @@ static inline bool perf_guest_lvtpc_nmi(void)
 	return false;
 }
 
-#endif /* CONFIG_GUEST_PERF_EVENTS */
+#endif /* CONFIG_PERF_GUEST_MEDIATED_PMU */
 
 #endif /* _ASM_X86_PERF_MEDIATED_H */

@@ -29,28 +29,63 @@ const struct kvm_mediated_pmu_regs svm_mediated_pmu_regs = {
 };
 
 /*
+ * Do selectors keep the guest-only bit?  Hypervisors below may drop it, and then a
+ * guest's counters would count this host.  A selector that is off is tried; if
+ * all are on, the host's events lose what this takes.
+ */
+static bool guest_only_works(void)
+{
+	unsigned long flags;
+	u64 old, seen;
+	int i;
+
+	local_irq_save(flags);
+	for (i = 0; i < AMD64_NUM_COUNTERS_CORE; i++) {
+		rdmsrl(MSR_F15H_PERF_CTL + 2 * i, old);
+		if (!(old & ARCH_PERFMON_EVENTSEL_ENABLE))
+			break;
+	}
+	i = min(i, AMD64_NUM_COUNTERS_CORE - 1);
+	wrmsrl(MSR_F15H_PERF_CTL + 2 * i, (old & ~AMD64_EVENTSEL_HOSTONLY) | AMD64_EVENTSEL_GUESTONLY);
+	rdmsrl(MSR_F15H_PERF_CTL + 2 * i, seen);
+	wrmsrl(MSR_F15H_PERF_CTL + 2 * i, old);
+	local_irq_restore(flags);
+
+	return seen & AMD64_EVENTSEL_GUESTONLY;
+}
+
+/* When KVM's module is loaded, behind the checks that all vendors share. */
+void svm_mediated_pmu_check(void)
+{
+	if (enable_mediated_pmu && !guest_only_works())
+		kvm_mediated_pmu_unavailable("selectors do not keep the guest-only bit, is this a guest itself?");
+}
+
+/*
  * RDPMC reads whichever counter the CPU has, with larger numbers also those of the
  * northbridge and the caches, which are the host's.
+ *
+ * This is vmcb01's intercept; nested_svm merges it with what L1 intercepts.
  */
-static bool rdpmc_exits(struct kvm_vcpu *vcpu)
+void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return !kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
-	       sev_es_guest(vcpu->kvm) ||
-	       boot_cpu_has(X86_FEATURE_PERFCTR_NB) || boot_cpu_has(X86_FEATURE_PERFCTR_LLC);
+	if (!kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
+	    sev_es_guest(vcpu->kvm) ||
+	    boot_cpu_has(X86_FEATURE_PERFCTR_NB) || boot_cpu_has(X86_FEATURE_PERFCTR_LLC))
+		svm_set_intercept(to_svm(vcpu), INTERCEPT_RDPMC);
+	else
+		svm_clr_intercept(to_svm(vcpu), INTERCEPT_RDPMC);
 }
 
-void svm_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
+static void set_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_svm *svm = to_svm(vcpu);
 	bool active = kvm_pmu_is_mediated(pmu);
 	bool gp, core, global;
 	int i;
-
-	if (!vcpu->kvm->arch.mediated_pmu)
-		return;
 
 	gp = active && pmu->counter_bitmask[KVM_PMC_GP] == kvm_mediated_pmu_host.gp_mask;
 	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
@@ -70,9 +105,20 @@ void svm_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, global, global);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
 			     global, global);
+}
 
-	if (rdpmc_exits(vcpu))
-		svm_set_intercept(svm, INTERCEPT_RDPMC);
-	else
-		svm_clr_intercept(svm, INTERCEPT_RDPMC);
+/*
+ * All that depends on what the vCPU's PMU is like and on userspace's MSR filter:
+ * on KVM_REQ_MSR_FILTER_CHANGED, which each change of either makes.  In L2, what L1
+ * intercepts is merged anew.
+ */
+void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
+{
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
+		return;
+
+	svm_mediated_pmu_set_rdpmc(vcpu);
+	set_intercepts(vcpu);
+	if (is_guest_mode(vcpu))
+		nested_svm_refresh_msrpm(vcpu);
 }

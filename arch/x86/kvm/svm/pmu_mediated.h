@@ -10,6 +10,23 @@
 
 extern const struct kvm_mediated_pmu_regs svm_mediated_pmu_regs;
 
-void svm_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu);
+/* Of nested.c. */
+void nested_svm_refresh_msrpm(struct kvm_vcpu *vcpu);
+
+void svm_mediated_pmu_check(void);
+void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
+void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu);
+
+/*
+ * Right behind #VMEXIT, in front of the fast paths: the guest may have written the
+ * global control, which it can if it has all counters.
+ */
+static __always_inline void svm_mediated_pmu_exited(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->arch.pmu;
+
+	if (kvm_pmu_is_mediated(pmu) && pmu->mediated.all_counters)
+		pmu->mediated.ctrl_stale = pmu->version > 1;
+}
 
 #endif /* __KVM_X86_SVM_PMU_MEDIATED_H */

@@ -18,6 +18,7 @@
 #include "../cpuid.h"
 #include "../pmu.h"
 #include "capabilities.h"
+#include "nested.h"
 #include "pmu_mediated.h"
 #include "vmx.h"
 
@@ -37,6 +38,9 @@ const struct kvm_mediated_pmu_regs vmx_mediated_pmu_regs = {
 	.fixed_counter		= MSR_CORE_PERF_FIXED_CTR0,
 	.fixed_ctrl		= MSR_CORE_PERF_FIXED_CTR_CTRL,
 };
+
+/* Of IA32_PERF_CAPABILITIES; the base does without, too. */
+#define PMU_CAP_SMM_FREEZE	BIT_ULL(12)
 
 /* The global control's place in the list of MSRs to store; it is the first to come. */
 #define STORE_SLOT	0
@@ -59,10 +63,22 @@ void vmx_mediated_pmu_check(void)
 		kvm_mediated_pmu_unavailable("pt_mode=1, guests have Processor Trace");
 }
 
-/* For each VMCS that the vCPU will run with, when it is new and loaded. */
+/* Can the CPU keep its counters from counting what SMIs execute? */
+static bool cpu_freezes_in_smm(void)
+{
+	u64 caps;
+
+	if (!boot_cpu_has(X86_FEATURE_PDCM))
+		return false;
+
+	rdmsrl(MSR_IA32_PERF_CAPABILITIES, caps);
+	return caps & PMU_CAP_SMM_FREEZE;
+}
+
+/* For a VMCS that is new, and loaded: what VM-exit loads into a PMU that is a guest's. */
 void vmx_mediated_pmu_init_vmcs(struct vcpu_vmx *vmx)
 {
-	if (!vmx->vcpu.kvm->arch.mediated_pmu)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
 		return;
 
 	vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, 0);
@@ -71,60 +87,75 @@ void vmx_mediated_pmu_init_vmcs(struct vcpu_vmx *vmx)
 }
 
 /*
- * Behind the basic controls of vmcs01; a vmcs02 takes them from there.  What is
- * loaded is 0 as long as the vCPU has no vPMU, see atomic_switch_perf_msrs().
+ * The list of MSRs to store is one of the vCPU, for both VMCSs; entries for L2 come
+ * and go behind the global control.
  */
-void vmx_mediated_pmu_init_controls(struct vcpu_vmx *vmx)
+static void set_store_list(struct vcpu_vmx *vmx, bool active)
 {
 	struct vmx_msrs *store = &vmx->msr_autostore.guest;
+	bool stored = store->nr && store->val[STORE_SLOT].index == MSR_CORE_PERF_GLOBAL_CTRL;
 
-	if (!vmx->vcpu.kvm->arch.mediated_pmu)
-		return;
-
-	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
-	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
-	if (exit_saves_ctrl()) {
-		vm_exit_controls_setbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
-		return;
+	if (active && !stored && !WARN_ON_ONCE(store->nr == MAX_NR_LOADSTORE_MSRS)) {
+		memmove(&store->val[STORE_SLOT + 1], &store->val[STORE_SLOT],
+			store->nr++ * sizeof(store->val[0]));
+		store->val[STORE_SLOT].index = MSR_CORE_PERF_GLOBAL_CTRL;
+	} else if (!active && stored) {
+		memmove(&store->val[STORE_SLOT], &store->val[STORE_SLOT + 1],
+			--store->nr * sizeof(store->val[0]));
 	}
 
-	store->val[STORE_SLOT].index = MSR_CORE_PERF_GLOBAL_CTRL;
-	store->nr = STORE_SLOT + 1;
 	vmcs_write64(VM_EXIT_MSR_STORE_ADDR, __pa(store->val));
-	vmcs_write32(VM_EXIT_MSR_STORE_COUNT, store->nr);
-}
-
-/* When the vCPU's model has been set.  To exit is never wrong. */
-void vmx_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu)
-{
-	struct vcpu_vmx *vmx = to_vmx(vcpu);
-
-	if (!vcpu->kvm->arch.mediated_pmu || is_guest_mode(vcpu))
-		return;
-
-	if (vmx_mediated_pmu_rdpmc_exits(vcpu))
-		exec_controls_setbit(vmx, CPU_BASED_RDPMC_EXITING);
-	else
-		exec_controls_clearbit(vmx, CPU_BASED_RDPMC_EXITING);
+	vmcs_write32(VM_EXIT_MSR_STORE_COUNT, is_guest_mode(&vmx->vcpu) ? store->nr : active);
 }
 
 /* RDPMC reads whichever counter the CPU has; a guest shall read its own only. */
-bool vmx_mediated_pmu_rdpmc_exits(struct kvm_vcpu *vcpu)
+static bool rdpmc_exits(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return !kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor;
+	return !kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
+	       (is_guest_mode(vcpu) && nested_cpu_has(get_vmcs12(vcpu), CPU_BASED_RDPMC_EXITING));
 }
 
-void vmx_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
+/* Of the VMCS that is loaded. */
+static void set_controls(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
+	bool active = kvm_pmu_is_mediated(pmu);
+	u32 exit = VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
+
+	if (exit_saves_ctrl())
+		exit |= VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL;
+	else
+		set_store_list(vmx, active);
+
+	/* Without a vPMU, the two that load are perf's, see atomic_switch_perf_msrs(). */
+	if (active) {
+		vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
+		vm_exit_controls_setbit(vmx, exit);
+		vmx_mediated_pmu_init_vmcs(vmx);
+	} else {
+		vm_entry_controls_clearbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
+		vm_exit_controls_clearbit(vmx, exit);
+	}
+
+	if (rdpmc_exits(vcpu))
+		exec_controls_setbit(vmx, CPU_BASED_RDPMC_EXITING);
+	else
+		exec_controls_clearbit(vmx, CPU_BASED_RDPMC_EXITING);
+
+	/* What the host's SMIs execute is none of the guest's affair. */
+	pmu->mediated.debugctl = active && cpu_freezes_in_smm() ? DEBUGCTLMSR_FREEZE_IN_SMM : 0;
+	vmx_guest_debugctl_write(vcpu, vmx_guest_debugctl_read());
+}
+
+static void set_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	bool active = kvm_pmu_is_mediated(pmu);
 	bool gp, fixed, global, full_width;
 	int i;
-
-	if (!vcpu->kvm->arch.mediated_pmu)
-		return;
 
 	/* A narrower counter is one that KVM has to make. */
 	gp = active && pmu->counter_bitmask[KVM_PMC_GP] == kvm_mediated_pmu_host.gp_mask;
@@ -148,6 +179,29 @@ void vmx_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu)
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, MSR_TYPE_RW, !global);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, MSR_TYPE_R, !global);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, MSR_TYPE_RW, !global);
+}
+
+/*
+ * All that depends on what the vCPU's PMU is like and on userspace's MSR filter:
+ * on KVM_REQ_MSR_FILTER_CHANGED, which each change of either makes.
+ *
+ * MSR intercepts are made up for L1, and merged with what L1 intercepts for L2.
+ * Controls are those of the VMCS that is loaded.  In L2 that is vmcs02; vmcs01's are
+ * made up when it is loaded again, and a new vmcs02 takes them from there.
+ */
+void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+
+	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
+		return;
+
+	set_controls(vcpu);
+	set_intercepts(vcpu);
+
+	m->recalc_l1 = is_guest_mode(vcpu);
+	if (m->recalc_l1)
+		nested_vmx_refresh_msr_bitmap(vcpu);
 }
 
 /* For the bitmap of a nested guest, which lets through what L0's and L1's both do. */

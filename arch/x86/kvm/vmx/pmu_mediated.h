@@ -10,15 +10,12 @@ extern const struct kvm_mediated_pmu_regs vmx_mediated_pmu_regs;
 
 void vmx_mediated_pmu_check(void);
 void vmx_mediated_pmu_init_vmcs(struct vcpu_vmx *vmx);
-void vmx_mediated_pmu_init_controls(struct vcpu_vmx *vmx);
-void vmx_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu);
-void vmx_mediated_pmu_set_intercepts(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 
 /* All MSRs that may be accessed without an exit. */
 #define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS +	\
 					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 3)
 u32 vmx_mediated_pmu_msr(unsigned int i);
-bool vmx_mediated_pmu_rdpmc_exits(struct kvm_vcpu *vcpu);
 void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx);
 
@@ -30,6 +27,13 @@ static __always_inline bool vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 
 	__vmx_mediated_pmu_entry(vmx);
 	return true;
+}
+
+/* vmcs01 has been loaded, behind L2 or an entry into it that failed. */
+static __always_inline void vmx_mediated_pmu_left_l2(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.pmu.mediated.recalc_l1))
+		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
 /* And saved by VM-exit, as the guest writes it without one. */

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: what an exit costs depends on how many events of the host are counting, and not on how many more are waiting for their
+ * turn.  Measured in instructions of the host.
+ */
+#include "vm.h"
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+
+#define EXITS	2000
+#define FEW	4
+#define MANY	24
+
+static void guest(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	for (i = 0; i < EXITS; i++) {
+		uint32_t a = 0, b, c = 0, d;
+
+		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
+	}
+}
+
+static uint64_t host(void)
+{
+	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
+}
+
+/* The host's instructions of an exit. */
+static uint64_t exits(struct vm *vm)
+{
+	uint64_t before, least = -1;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		before = host();
+		vm_call(vm, guest, NULL);
+		before = host() - before;
+		least = before < least ? before : least;
+	}
+	return least / EXITS;
+}
+
+static int event(unsigned int i)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr), .type = PERF_TYPE_HARDWARE, .exclude_guest = 1,
+		.config = i & 1 ? PERF_COUNT_HW_BRANCH_INSTRUCTIONS : PERF_COUNT_HW_BRANCH_MISSES,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+}
+
+int main(void)
+{
+	static struct vm vm;
+	uint64_t none, few, full, many;
+	unsigned int i, counters = on_amd() ? 6 : 8;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm_call(&vm, guest, NULL);
+	none = exits(&vm);
+	for (i = 0; i < FEW; i++)
+		must(event(i) >= 0, "an event");
+	few = exits(&vm);
+	for (; i < counters; i++)
+		must(event(i) >= 0, "an event");
+	full = exits(&vm);
+	for (; i < MANY; i++)
+		must(event(i) >= 0, "an event");
+	many = exits(&vm);
+	sayf("# instructions of an exit: %llu; %llu with %u events, %llu with %u on all counters, %llu with %u that take turns",
+	     (unsigned long long)none, (unsigned long long)few, FEW, (unsigned long long)full, counters,
+	     (unsigned long long)many, MANY);
+	/* The turns themselves, which are time's doing and not the exit's, are a tenth. */
+	check(many <= full + full / 4, "events that wait cost an exit nothing: %llu, where %llu with all counters in use",
+	      (unsigned long long)many, (unsigned long long)full);
+	vm_close(&vm);
+	return check_done();
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a VM whose interrupt controller is not in the kernel at all (gVisor's KVM platform, small hypervisors, QEMU with
+ * kernel-irqchip=off) works on every host.  With a perf-based vPMU its counters are exact, only they cannot interrupt.  Where the
+ * vPMU is mediated it has none: then it is not a VM with the PMU for perf either, so the host's events stay what they are, before
+ * and beside it, and the kernel's log has one line for the VM and not one for each vCPU.
+ */
+#include <linux/kvm.h>
+#include <linux/perf_event.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+/* vm.h makes VMs with an interrupt controller: not here. */
+static inline int without_apic(int fd, unsigned long request, unsigned long argument)
+{
+	return request == KVM_CREATE_IRQCHIP ? 0 : ioctl(fd, request, argument);
+}
+
+#define ioctl(fd, request, argument) without_apic(fd, request, (unsigned long)(argument))
+
+#include "vm.h"
+
+#define VCPUS	4
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+/* A #GP skips the instruction, which is RDMSR or WRMSR: of two bytes. */
+static volatile uint32_t __attribute__((used)) faults;
+extern char gp_entry[];
+
+asm(	".pushsection .text\n"
+	"gp_entry:\n\t"
+	"add $8, %rsp\n\t"
+	"addq $2, (%rsp)\n\t"
+	"incl faults\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+/* As vm_guest_stretch(), without an APIC. */
+static void guest_stretch(void *unused)
+{
+	struct vm_counter *c = &s.counter[0];
+
+	(void)unused;
+	faults = 0;
+	if (!vm_seen.amd) {
+		wrmsr(MSR_GLOBAL_CTRL, 0);
+		wrmsr(MSR_GLOBAL_OVF_CTRL, 1);
+		wrmsr(MSR_EVNTSEL0 + c->index, vm_selector(c));
+	}
+	wrmsr(vm_counter_msr(c), c->start & VM_MASK);
+	vm_stretch_asm(&s.frame);
+	c->value = 0;
+	if (faults)
+		return;
+	c->value = rdmsr(vm_counter_msr(c));
+	if (!vm_seen.amd) {
+		s.status = rdmsr(MSR_GLOBAL_STATUS);
+		wrmsr(MSR_EVNTSEL0 + c->index, 0);
+	}
+}
+
+static void stretch(void)
+{
+	struct vm_frame *f = &s.frame;
+	unsigned int tries = 0;
+
+	f->body = body.code;
+	f->on.n = f->off.n = 1;
+	f->on.write[0].msr = f->off.write[0].msr = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	f->on.write[0].value = vm_seen.amd ? vm_selector(&s.counter[0]) : vm_bit(&s.counter[0]);
+	f->off.write[0].value = 0;
+	do {
+		vm_call(&vm, guest_stretch, NULL);
+		must(++tries < VM_TRIES, "the host's ticks leave a stretch in peace");
+	} while (!vm_seen.mediated && !vm_ends_are_alike(f));
+}
+
+static int event(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_hv = 1,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* The model that this CPU has, as vm.h gives it to the first vCPU. */
+static int model(int vcpu)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[256];
+	} cpuid;
+
+	cpuid.head.nent = ARRAY_SIZE(cpuid.entry);
+	must(!ioctl(vm.kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "CPUID");
+	return ioctl(vcpu, KVM_SET_CPUID2, &cpuid);
+}
+
+static unsigned int lines(void)
+{
+	FILE *file = popen("dmesg | grep -c 'no vPMU for this VM'", "r");
+	unsigned int n = 0;
+
+	must(file && fscanf(file, "%u", &n) == 1, "the kernel's log");
+	pclose(file);
+	return n;
+}
+
+int main(void)
+{
+	unsigned int i, said = lines(), overflow;
+	int before, beside, vcpu[VCPUS];
+
+	must(mark_present(), "this is our machine");
+	before = event();
+	check(before >= 0, "an event that counts in guests, before there is the VM");
+	vm_without_pmu = on_mediated();
+	vm_open(&vm);
+	for (i = 1; i < VCPUS; i++) {
+		vcpu[i] = ioctl(vm.fd, KVM_CREATE_VCPU, i);
+		check(vcpu[i] >= 0 && !model(vcpu[i]), "vCPU %u of a VM without an APIC", i);
+	}
+	beside = event();
+	check(beside >= 0, "an event that counts in guests, beside it");
+	said = lines() - said;
+	sayf("# %u lines in the log for %u vCPUs", said, VCPUS);
+	check_between("lines in the log that there is no vPMU", said, vm_seen.mediated, vm_seen.mediated, "one for each VM");
+
+	vm_idt[13].low = ((uint64_t)gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			 ((uint64_t)gp_entry >> 16 & 0xffff) << 48;
+	vm_idt[13].high = 0;
+	vm_body(&body, "(n9crjwO)9 n300");
+	s.body = &body;
+	s.n = 1;
+	for (overflow = 0; overflow <= 1; overflow++) {
+		s.counter[0] = (struct vm_counter) {
+			.event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = overflow, .start = overflow ? -100 : 0,
+		};
+		stretch();
+		stretch();
+		if (vm_seen.mediated) {
+			check(faults > 0, "no vPMU: %u accesses are a #GP", faults);
+			continue;
+		}
+		check_equal("the guest's counter", s.counter[0].value, vm_expected(&s, 0), "the machine's count, and KVM's");
+		check_equal("PMIs, which nothing can deliver", vm_seen.pmis, 0, "there is no APIC");
+		if (!vm_seen.amd)
+			check_equal("status", s.status, overflow, "tells it");
+	}
+	for (i = 1; i < VCPUS; i++)
+		close(vcpu[i]);
+	vm_close(&vm);
+	close(beside);
+	close(before);
+	return check_done();
+}

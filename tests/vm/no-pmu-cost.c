@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a VM to which its owner gives no PMU pays nothing for one: an exit costs what it costs on the same host with the
+ * parameter off, whatever of the host's wants to count (here its watchdog), and accesses no register of the PMU.  On Intel that
+ * is but the one which perf-based KVM reads of any guest's, and on AMD none.
+ *
+ * That is a model without leaf 0AH, without AMD's extended counters and PerfMonV2, as QEMU's pmu=off makes it.
+ */
+#include "vm.h"
+
+#define EXITS	1000
+
+static uint64_t accesses(void)
+{
+	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) + mark_read(TRUTH_HOST_RDPMC);
+}
+
+static struct {
+	uint64_t exits, accesses;
+} seen;
+
+static void guest(void *unused)
+{
+	unsigned int i, a, b, c, d;
+
+	(void)unused;
+	seen.exits = mark_read(TRUTH_EXITS);
+	seen.accesses = accesses();
+	for (i = 0; i < EXITS; i++)
+		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
+	seen.exits = mark_read(TRUTH_EXITS) - seen.exits;
+	seen.accesses = accesses() - seen.accesses;
+}
+
+static void no_pmu(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 0xa || e->function == 0x80000022)
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+	if (e->function == 0x80000001)
+		e->ecx &= ~(1U << 23);
+}
+
+int main(void)
+{
+	static struct vm vm;
+	unsigned int k;
+
+	must(mark_present(), "this is our machine");
+	vm_model = no_pmu;
+	vm_without_pmu = true;
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (k = 0; k < 3; k++)
+		vm_call(&vm, guest, NULL);
+	sayf("# %llu exits, %llu accesses of the host to its PMU", (unsigned long long)seen.exits, (unsigned long long)seen.accesses);
+	check(seen.exits >= EXITS, "it exits");
+	/* The watchdog's own NMI may fall into it. */
+	check(seen.accesses <= (vm_seen.amd ? 0 : seen.exits) + 50, "accesses to the PMU: %llu in %llu exits",
+	      (unsigned long long)seen.accesses, (unsigned long long)seen.exits);
+	vm_close(&vm);
+	return check_done();
+}

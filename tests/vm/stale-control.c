@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: an instruction that KVM emulates in a fast path is counted by the global control that is in force then, not by one
+ * of which KVM knows from an earlier exit.  AMD, where VM-exits do not save the control.
+ */
+#include "vm.h"
+
+#define GLOBAL	0xc0000301
+
+static void set_model(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 0x80000001)
+		e->ecx |= 1 << 23;
+	if (e->function == 0x80000022) {
+		e->eax |= 1;
+		e->ebx = (e->ebx & ~0xfU) | 6;
+	}
+}
+
+static struct {
+	uint64_t enabled_behind_exit, enabled_before_exit, disabled_behind_exit, exits[3];
+} g;
+
+/* What the counter has more behind one WRMSR of the interrupt command than in front of it. */
+static uint64_t __attribute__((noinline)) one_fastpath(uint64_t *exits)
+{
+	uint64_t before, after, from = mark_read(TRUTH_EXITS);
+
+	before = rdmsr(MSR_AMD_CTR0);
+	asm volatile("wrmsr" : : "c" (0x830), "a" (0x41), "d" (5) : "memory");
+	after = rdmsr(MSR_AMD_CTR0);
+	*exits = mark_read(TRUTH_EXITS) - from;
+	return after - before;
+}
+
+static void slow_exit(void)
+{
+	uint32_t a = 0, b, c = 0, d;
+
+	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
+}
+
+static void guest(void *unused)
+{
+	(void)unused;
+	wrmsr(GLOBAL, 0);
+	wrmsr(MSR_AMD_CTL0, 0xc0 | 1 << 17 | 1 << 22);
+	wrmsr(MSR_AMD_CTR0, 1000);
+
+	slow_exit();
+	wrmsr(GLOBAL, 1);				/* no exit */
+	g.enabled_behind_exit = one_fastpath(&g.exits[0]);
+	slow_exit();
+	g.enabled_before_exit = one_fastpath(&g.exits[1]);
+	slow_exit();
+	wrmsr(GLOBAL, 0);				/* no exit */
+	g.disabled_behind_exit = one_fastpath(&g.exits[2]);
+	wrmsr(MSR_AMD_CTL0, 0);
+}
+
+int main(void)
+{
+	static struct vm vm;
+	unsigned int tries = 0;
+
+	must(mark_present(), "this is our machine");
+	must(on_amd(), "AMD");
+	vm_model = set_model;
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm_call(&vm, guest, NULL);
+	do
+		vm_call(&vm, guest, NULL);
+	while ((g.exits[0] != 1 || g.exits[1] != 1 || g.exits[2] != 1) && ++tries < VM_TRIES);
+	check_equal("enabled between the last slow exit and the fast path", g.enabled_behind_exit, g.enabled_before_exit,
+		    "what one that was enabled before it counts");
+	check_equal("disabled between the last slow exit and the fast path", g.disabled_behind_exit, 0, "nothing");
+	vm_close(&vm);
+	return check_done();
+}
