@@ -39,6 +39,7 @@ KVM_PARAMS = {
 }
 
 ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32")
+QEMU = "/usr/bin/qemu-system-x86_64"
 FIRMWARE = ("qboot.rom", "bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
 APPLETS = ("ash awk basename cat chmod cmp cp cut dd dirname dmesg echo env expr false find grep head hexdump insmod kill ln ls "
            "lsmod mkdir mknod mount mv nproc od poweroff printf ps pwd reboot rm rmmod sed seq sh sleep sort stat sync "
@@ -209,7 +210,7 @@ def common():
 
 
 def hypervisor():
-    qemu = _package("/usr/bin/qemu-system-x86_64", "qemu-system-x86")
+    qemu = _package(QEMU, "qemu-system-x86")
     firmware = []
     for name in FIRMWARE:
         places = [os.path.join(place, name) for place in ("/usr/share/qemu", "/usr/share/seabios")]
@@ -223,7 +224,7 @@ def hypervisor():
         archive.elf("usr/bin/perf", perf)
         present = ["/" + name for name in archive.entries]
         archive = Archive()
-        archive.elf("usr/bin/qemu-system-x86_64", qemu, present)
+        archive.elf(QEMU, qemu, present)
         for source in firmware:
             archive.file("usr/share/qemu/" + os.path.basename(source), os.path.realpath(source), 0o644)
         archive.write(path)
@@ -361,14 +362,21 @@ def guest():
     return _kept("guest.cpio", [shared], make)
 
 
+def _names(path, what):
+    """Whether a program, or a script, has such a word in it."""
+    with open(path, "rb") as content:
+        return what.encode() in content.read()
+
+
 def boot(iso, base, plan, environment, kargs="", files=()):
     """Write the CD image ISO which boots a base and runs plan.
 
     plan is a list of (level, name, program[, argument]), environment a dictionary for the tests, files programs as (name,
-    source) pairs for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's.
+    source) pairs for the host's file system.  QEMU and the guest's files join only if a test of the plan is a guest's, or
+    starts QEMU itself.
     """
     archives = [common(), kernel(base)]
-    if any(level == "guest" for level, *_ in plan):
+    if any(level == "guest" or _names(path, QEMU) for level, _, path, *_ in plan):
         archives += [hypervisor(), guest()]
     for source in ISOLINUX:
         _package(source, "isolinux syslinux-common")
