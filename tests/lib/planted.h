@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Registers of the PMU with an owner's mark in them, and everybody's way to look at them.
+ *
+ * A planted counter holds its owner's tag three times, in bits 47:36, 35:24 and 23:12: it can still be told when the counter
+ * has counted, or has been cut to fewer bits.  Selectors have the tag in event and unit mask, which are of no event that counts.
+ *
+ * A guest skips what faults: all its accesses are instructions of two bytes.
+ */
+#ifndef PLANTED_H
+#define PLANTED_H
+
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/syscall.h>
+
+#include "vm.h"
+#include "vmcb.h"
+#include "vmcs.h"
+
+#define TAG_HOST	0xc3cULL
+#define TAG_GUEST	0x5a5ULL
+#define TAG_OTHER	0x696ULL		/* of another VM */
+
+#define MAX_COUNTERS	24			/* general ones, and behind them fixed ones */
+#define FIXED_INDEX	0x40000000		/* of RDPMC */
+
+enum {
+	MSR_FEATURE_CONTROL	= 0x3a,
+	MSR_STATUS_SET		= 0x391,
+	MSR_INUSE		= 0x392,
+	MSR_PERF_METRICS	= 0x329,
+	MSR_PEBS_ENABLE		= 0x3f1,
+	MSR_VMX_BASIC		= 0x480,
+	MSR_EFER		= 0xc0000080,
+	MSR_AMD_STATUS		= 0xc0000300,
+	MSR_AMD_CONTROL		= 0xc0000301,
+	MSR_AMD_STATUS_CLEAR	= 0xc0000302,
+	MSR_AMD_STATUS_SET	= 0xc0000303,
+	MSR_K7_CTL0		= 0xc0010000,
+	MSR_K7_CTR0		= 0xc0010004,
+	MSR_HSAVE		= 0xc0010117,
+};
+
+static inline uint64_t planted(uint64_t tag, unsigned int counter)
+{
+	return tag << 36 | tag << 24 | tag << 12 | counter;
+}
+
+/* Event and unit mask of a tag: a5 and 5a, c3 and 3c, 96 and 69. */
+static inline uint64_t planted_event(uint64_t tag)
+{
+	return (tag & 0xff) | (tag >> 4 & 0xff) << 8;
+}
+
+/* Whose a value is: is this tag in it? */
+static inline bool shows(uint64_t value, uint64_t tag)
+{
+	return (value >> 36 & 0xfff) == tag || (value >> 24 & 0xfff) == tag ||
+	       ((value >> 24 & 0xff) == (tag & 0xff) && (value >> 12 & 0xfff) == tag);
+}
+
+/* ---- what a guest has of a PMU, and what the CPU has */
+
+struct model {
+	const char *what;
+	unsigned int version, general, fixed, width;
+	bool core;		/* AMD: six counters and not four */
+	bool full_width;	/* Intel: PDCM, and with it full-width writes */
+};
+
+static struct {
+	bool amd, mediated;
+	unsigned int general, fixed;		/* of the CPU */
+	struct model offered;			/* what KVM offers a guest */
+} cpu;
+
+static struct planted_cpuid {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 entry[256];
+} planted_cpuid;
+
+static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
+{
+	asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3]) : "a" (leaf), "c" (0));
+}
+
+static inline void supported_cpuid(int kvm)
+{
+	planted_cpuid.head.nent = ARRAY_SIZE(planted_cpuid.entry);
+	must(!ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &planted_cpuid), "CPUID");
+}
+
+static inline void cpu_init(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	uint32_t r[4];
+	unsigned int i;
+
+	must(kvm >= 0, "KVM is there");
+	cpu.amd = on_amd();
+	cpu.mediated = on_mediated();
+	host_cpuid(0xa, r);
+	cpu.general = cpu.amd ? 6 : r[0] >> 8 & 0xff;
+	cpu.fixed = cpu.amd ? 0 : r[3] & 0x1f;
+	cpu.offered = (struct model) { .what = "all there is", .version = 1, .general = 6, .width = 48, .core = true };
+	supported_cpuid(kvm);
+	close(kvm);
+	for (i = 0; i < planted_cpuid.head.nent; i++) {
+		struct kvm_cpuid_entry2 *e = &planted_cpuid.entry[i];
+
+		if (cpu.amd && e->function == 0x80000022 && e->eax & 1) {
+			cpu.offered.version = 2;
+			cpu.offered.general = e->ebx & 0xf;
+		}
+		if (!cpu.amd && e->function == 0xa) {
+			cpu.offered.version = e->eax & 0xff;
+			cpu.offered.general = e->eax >> 8 & 0xff;
+			cpu.offered.width = e->eax >> 16 & 0xff;
+			cpu.offered.fixed = e->edx & 0x1f;
+			cpu.offered.full_width = true;
+		}
+	}
+}
+
+/* The model's CPUID, for a vCPU.  Return: KVM's. */
+static inline int set_model(struct vm *vm, const struct model *m)
+{
+	unsigned int i;
+
+	supported_cpuid(vm->kvm);
+	for (i = 0; i < planted_cpuid.head.nent; i++) {
+		struct kvm_cpuid_entry2 *e = &planted_cpuid.entry[i];
+
+		if (e->function == 1) {
+			e->ecx |= 1 << 24 | 1 << 21;		/* the timer's deadline mode, x2APIC */
+			if (!cpu.amd && !m->full_width)
+				e->ecx &= ~(1U << 15);
+		}
+		if (e->function == 0xa && !cpu.amd) {
+			e->eax = (e->eax & 0xff000000) | m->width << 16 | m->general << 8 | m->version;
+			e->edx = (e->edx & ~0x1fffU) | m->width << 5 | m->fixed;
+			if (!m->version)
+				e->eax = e->ebx = e->ecx = e->edx = 0;
+		}
+		if (e->function == 0x80000001 && cpu.amd && !m->core)
+			e->ecx &= ~(1U << 23);
+		if (e->function == 0x80000022) {
+			e->eax = (e->eax & ~1U) | (m->version > 1);
+			e->ebx = (e->ebx & ~0xfU) | m->general;
+		}
+	}
+	return ioctl(vm->vcpu, KVM_SET_CPUID2, &planted_cpuid);
+}
+
+/* ---- instructions that may fault, in the guest */
+
+static volatile uint32_t __attribute__((used)) guest_faults;
+extern char guest_gp_entry[];
+
+asm(	".pushsection .text\n"
+	"guest_gp_entry:\n\t"
+	"add $8, %rsp\n\t"
+	"addq $2, (%rsp)\n\t"
+	"incl guest_faults\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+/* Behind each vm_open(). */
+static inline void skip_faults(void)
+{
+	vm_idt[13].low = ((uint64_t)guest_gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			 ((uint64_t)guest_gp_entry >> 16 & 0xffff) << 48;
+	vm_idt[13].high = (uint64_t)guest_gp_entry >> 32;
+}
+
+static inline bool try_rdmsr(uint32_t msr, uint64_t *value)
+{
+	uint32_t lo = 0, hi = 0, before = guest_faults;
+
+	asm volatile("rdmsr" : "+a" (lo), "+d" (hi) : "c" (msr) : "memory");
+	*value = (uint64_t)hi << 32 | lo;
+	return guest_faults == before;
+}
+
+static inline bool try_rdpmc(uint32_t index, uint64_t *value)
+{
+	uint32_t lo = 0, hi = 0, before = guest_faults;
+
+	asm volatile("rdpmc" : "+a" (lo), "+d" (hi) : "c" (index) : "memory");
+	*value = (uint64_t)hi << 32 | lo;
+	return guest_faults == before;
+}
+
+static inline bool try_wrmsr(uint32_t msr, uint64_t value)
+{
+	uint32_t before = guest_faults;
+
+	wrmsr(msr, value);
+	return guest_faults == before;
+}
+
+/* An exit to KVM, from L2 as well: a read of the APIC's base.  CPUID of L2 would be L1's on VMX. */
+static inline void guest_exit(void)
+{
+	rdmsr(0x1b);
+}
+
+/* An exit to this program; with VM_HOOK it calls the hook. */
+static inline void guest_out(void)
+{
+	asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
+}
+
+/* ---- L1 and L2: L1 enters L2, which runs a function and calls L1 */
+
+static uint8_t __attribute__((used, aligned(VM_PAGE))) nested_vmcb[VM_PAGE];
+static uint8_t nested_save[VM_PAGE] __attribute__((aligned(VM_PAGE))), nested_io[3 * VM_PAGE] __attribute__((aligned(VM_PAGE)));
+static uint8_t nested_msrs[2 * VM_PAGE] __attribute__((aligned(VM_PAGE))), nested_stack[16384] __attribute__((aligned(VM_PAGE)));
+static uint32_t nested_vmxon[VM_PAGE / 4] __attribute__((aligned(VM_PAGE)));
+static uint32_t nested_vmcs[VM_PAGE / 4] __attribute__((aligned(VM_PAGE)));
+static uint64_t __attribute__((used)) nested_rsp, nested_failed;
+extern char nested_back[], nested_vmx_l2[], nested_svm_l2[];
+extern void nested_launch(void (*function)(void)), nested_run(void (*function)(void));
+
+#define NESTED_PUSH	"push %rbx\n\tpush %rbp\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n\tmov %rsp, nested_rsp\n\t"
+#define NESTED_POP	"mov nested_rsp, %rsp\n\tpop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\tret\n"
+
+asm(	".pushsection .text\n"
+	"nested_launch:\n\t" NESTED_PUSH "vmlaunch\n\tincq nested_failed\n"
+	"nested_back:\n\t" NESTED_POP
+	"nested_run:\n\t" NESTED_PUSH "lea nested_vmcb, %rax\n\tvmrun\n\t" NESTED_POP
+	"nested_vmx_l2:\n\tcall *%rdi\n\tvmcall\n\tud2\n"
+	"nested_svm_l2:\n\tcall *%rdi\n\tvmmcall\n\tud2\n"
+	".popsection");
+
+/* In L1, once. */
+static inline void l1_on(void *unused)
+{
+	uint64_t cr4;
+
+	(void)unused;
+	if (cpu.amd) {
+		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 0x1000);
+		wrmsr(MSR_HSAVE, (uint64_t)nested_save);
+		return;
+	}
+	asm volatile("mov %%cr4, %0" : "=r" (cr4));
+	asm volatile("mov %0, %%cr4" : : "r" (cr4 | 1 << 13));
+	nested_vmxon[0] = nested_vmcs[0] = rdmsr(MSR_VMX_BASIC);
+	asm volatile("vmxon %0" : : "m" ((uint64_t){ (uint64_t)nested_vmxon }) : "cc", "memory");
+}
+
+/* In L1: a new L2 runs the function, with nothing that L1 intercepts. */
+static inline void l1_enter(void (*function)(void))
+{
+	uint64_t region = (uint64_t)nested_vmcs;
+	unsigned int i;
+
+	if (cpu.amd) {
+		for (i = 0; i < sizeof(nested_vmcb); i++)
+			*(volatile uint8_t *)(nested_vmcb + i) = 0;
+		vmcb_fill(nested_vmcb, &(struct vmcb_world) {
+			.code = KCODE, .data = KDATA, .rip = (uint64_t)nested_svm_l2,
+			.rsp = (uint64_t)nested_stack + sizeof(nested_stack), .io_bitmap = nested_io, .msr_bitmap = nested_msrs,
+		});
+		nested_run(function);
+		nested_failed += VMCB_FIELD(nested_vmcb, uint64_t, VMCB_EXIT_CODE) != 0x81;
+		asm volatile("stgi" : : : "memory");
+		return;
+	}
+	asm volatile("vmclear %0\n\tvmptrld %0" : : "m" (region) : "cc", "memory");
+	vmcs_fill(&(struct vmcs_world) {
+		.code = KCODE, .data = KDATA, .host_tr = TSS, .guest_tr = TSS,
+		.host_tss = (uint64_t)vm_tss, .guest_tss = (uint64_t)vm_tss, .host_rip = (uint64_t)nested_back,
+		.guest_rip = (uint64_t)nested_vmx_l2, .guest_rsp = (uint64_t)nested_stack + sizeof(nested_stack),
+		.msr_bitmap = nested_msrs,
+	});
+	/* A place to begin with; nested_back finds its own. */
+	vmwrite(HOST_RSP, VM_TOP(4));
+	nested_launch(function);
+	nested_failed += vmread(EXIT_REASON) != 18;
+}
+
+/* Out of L2, to another VM: all but MSRs of the PMU, with a model of the PMU that may be another. */
+static struct {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_lapic_state lapic;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp;
+	union {
+		struct kvm_nested_state nested;
+		uint8_t room[16384];
+	};
+} l2_state;
+
+static inline void l2_save(struct vm *vm)
+{
+	vm->run->immediate_exit = 1;
+	must(ioctl(vm->vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "KVM completes an instruction and comes back");
+	vm->run->immediate_exit = 0;
+	memset(l2_state.room, 0, sizeof(l2_state.room));
+	l2_state.nested.size = sizeof(l2_state.room);
+	must(!ioctl(vm->vcpu, KVM_GET_NESTED_STATE, &l2_state.nested), "the state of L1's SVM or VMX");
+	must(!ioctl(vm->vcpu, KVM_GET_MP_STATE, &l2_state.mp) && !ioctl(vm->vcpu, KVM_GET_REGS, &l2_state.regs) &&
+	     !ioctl(vm->vcpu, KVM_GET_SREGS, &l2_state.sregs) && !ioctl(vm->vcpu, KVM_GET_LAPIC, &l2_state.lapic) &&
+	     !ioctl(vm->vcpu, KVM_GET_VCPU_EVENTS, &l2_state.events), "the vCPU's state");
+}
+
+static inline void l2_restore(struct vm *vm)
+{
+	if (cpu.amd)
+		vm_set_msr(vm, MSR_HSAVE, (uint64_t)nested_save);
+	else
+		vm_set_msr(vm, MSR_FEATURE_CONTROL, 5);
+	must(!ioctl(vm->vcpu, KVM_SET_SREGS, &l2_state.sregs), "registers");
+	must(!ioctl(vm->vcpu, KVM_SET_NESTED_STATE, &l2_state.nested), "the state of L1's SVM or VMX");
+	must(!ioctl(vm->vcpu, KVM_SET_REGS, &l2_state.regs) && !ioctl(vm->vcpu, KVM_SET_LAPIC, &l2_state.lapic) &&
+	     !ioctl(vm->vcpu, KVM_SET_VCPU_EVENTS, &l2_state.events) && !ioctl(vm->vcpu, KVM_SET_MP_STATE, &l2_state.mp),
+	     "the vCPU's state can be set");
+}
+
+/* A KVM_RUN in which everything is made ready for an entry, and a signal that is pending keeps it from being made. */
+static inline int run_with_signal(struct vm *vm)
+{
+	/* A length, and a set that is empty. */
+	static uint32_t mask[3] = { 8 };
+	sigset_t set;
+	int status, error;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	must(!ioctl(vm->vcpu, KVM_SET_SIGNAL_MASK, mask), "signals that end KVM_RUN");
+	raise(SIGUSR1);
+	status = ioctl(vm->vcpu, KVM_RUN, 0);
+	error = errno;
+	sigwaitinfo(&set, NULL);
+	ioctl(vm->vcpu, KVM_SET_SIGNAL_MASK, NULL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	errno = error;
+	return status;
+}
+
+/* ---- the host's registers, by /dev/cpu/N/msr */
+
+static int device[2] = { -1, -1 };
+
+static inline void device_open(unsigned int n)
+{
+	char path[32];
+	unsigned int i;
+
+	for (i = 0; i < n && i < ARRAY_SIZE(device); i++) {
+		snprintf(path, sizeof(path), "/dev/cpu/%u/msr", i);
+		device[i] = open(path, O_RDWR | O_CLOEXEC);
+		must(device[i] >= 0, "MSRs of the CPU can be read by a device");
+	}
+}
+
+static inline bool device_read(unsigned int n, uint32_t msr, uint64_t *value)
+{
+	return pread(device[n], value, 8, msr) == 8;
+}
+
+static inline bool device_write(unsigned int n, uint32_t msr, uint64_t value)
+{
+	return pwrite(device[n], &value, 8, msr) == 8;
+}
+
+/* Of the CPU's counters, first the general ones. */
+static inline uint32_t host_counter(unsigned int i)
+{
+	return cpu.amd ? MSR_AMD_CTR0 + 2 * i : i < cpu.general ? MSR_PMC0 + i : MSR_FIXED_CTR0 + i - cpu.general;
+}
+
+static inline uint32_t host_selector(unsigned int i)
+{
+	return cpu.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i;
+}
+
+static inline uint32_t rdpmc_index(unsigned int i, unsigned int general)
+{
+	return i < general ? i : FIXED_INDEX | (i - general);
+}
+
+#define HOST_STATUS	(cpu.amd ? 0x25ULL : 0x5000000a5ULL)
+
+/* To one CPU; 0 is the caller. */
+static inline void on_cpu(pid_t tid, unsigned int n)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(n, &set);
+	must(!sched_setaffinity(tid, sizeof(set), &set), "a CPU of its own");
+}
+
+/*
+ * In a CPU's registers, while nobody uses them: counters, selectors that are off, status; or 0 everywhere.  The caller is on that
+ * CPU, and with a perf-based vPMU its guest's counters are too, in part: they have to leave meanwhile.
+ */
+static inline void device_plant(unsigned int n, bool tag)
+{
+	uint64_t bits = ((1ULL << cpu.general) - 1) | ((1ULL << cpu.fixed) - 1) << 32;
+	unsigned int i;
+	bool good = true;
+
+	if (!cpu.mediated)
+		on_cpu(0, !n);
+	for (i = 0; i < cpu.general; i++)
+		good &= device_write(n, host_selector(i), tag ? 0x30000 | planted_event(TAG_HOST) : 0);
+	for (i = 0; i < cpu.general + cpu.fixed; i++)
+		good &= device_write(n, host_counter(i), tag ? planted(TAG_HOST, i) : 0);
+	/* A CPU without a global status has none to set. */
+	device_write(n, cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL, bits);
+	if (tag)
+		device_write(n, cpu.amd ? MSR_AMD_STATUS_SET : MSR_STATUS_SET, HOST_STATUS & bits);
+	must(good, "the CPU's registers can be written");
+	if (!cpu.mediated)
+		on_cpu(0, n);
+}
+
+/* ---- events of the host */
+
+static inline int host_event(struct perf_event_attr attr, int on_cpu)
+{
+	attr.size = sizeof(attr);
+	attr.exclude_guest = 1;
+	return syscall(SYS_perf_event_open, &attr, on_cpu < 0 ? 0 : -1, on_cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* One on each counter, which begins at the tag: a counter begins at its period below zero.  Return: how many. */
+static inline int tagged_events(int fd[MAX_COUNTERS], int on_cpu)
+{
+	static const uint64_t fixed_events[] = {
+		PERF_COUNT_HW_INSTRUCTIONS, PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_HW_REF_CPU_CYCLES,
+	};
+	unsigned int i, n = cpu.general + (cpu.fixed < 3 ? cpu.fixed : 3);
+
+	for (i = 0; i < n; i++) {
+		struct perf_event_attr attr = {
+			.type = PERF_TYPE_RAW, .config = cpu.amd ? 0xc2 : 0xc4, .pinned = 1,
+			.sample_period = (1ULL << 48) - planted(TAG_HOST, 0) - i,
+		};
+
+		if (i >= cpu.general) {
+			attr.type = PERF_TYPE_HARDWARE;
+			attr.config = fixed_events[i - cpu.general];
+		}
+		fd[i] = host_event(attr, on_cpu);
+		if (fd[i] < 0)
+			break;
+	}
+	return i;
+}
+
+static inline void close_events(int *fd, int n)
+{
+	while (n)
+		close(fd[--n]);
+}
+
+#endif /* PLANTED_H */
