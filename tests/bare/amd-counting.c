@@ -14,6 +14,7 @@ void test(void)
 	is(rdmsr(0xc0000080) >> 12 & 1, 0, "EFER.SVME is 0");
 	is(count(0, event(INSNS) | ALL | GUEST_ONLY, ten_nops), 0, "EFER.SVME=0: a guest-only counter counts nothing");
 	is(count(1, event(INSNS) | ALL | HOST_ONLY, ten_nops), 0, "EFER.SVME=0: a host-only counter counts nothing");
+	is(count(2, event(INSNS) | ALL | GUEST_ONLY | HOST_ONLY, ten_nops), 0, "EFER.SVME=0: nor does one with both bits");
 
 	/* The first four have an older address. */
 	pmu_clear();

@@ -12,6 +12,8 @@
 #define HOST		(HOST_BEFORE + HOST_AFTER)
 #define GUEST		(1 + GUEST_INSNS + 10)	/* ten NOPs */
 #define VMMCALL		0x81
+#define EFER		0xc0000080
+#define SVME		BIT(12)
 
 static void prepare(u64 flags)
 {
@@ -72,6 +74,16 @@ static void split(void)
 	/* No guest at all. */
 	is(count(0, event(INSNS) | ALL | GUEST_ONLY, ten_nops), 0, "EFER.SVME=1: guest-only counts nothing in the host");
 	is(count(0, event(INSNS) | ALL | HOST_ONLY, ten_nops), RUN_INSNS + 10, "EFER.SVME=1: host-only counts in the host");
+	is(count(0, event(INSNS) | ALL | GUEST_ONLY | HOST_ONLY, ten_nops), RUN_INSNS + 10,
+	   "EFER.SVME=1: both bits count in the host");
+
+	/* And off again: what counted stands. */
+	wrmsr(EFER, rdmsr(EFER) & ~SVME);
+	for (int n = 0; n < 4; n++)
+		is(count(n, event(INSNS) | ALL | (n & 1 ? GUEST_ONLY : 0) | (n & 2 ? HOST_ONLY : 0), ten_nops),
+		   n ? 0 : RUN_INSNS + 10, "EFER.SVME=0: %s", n == 0 ? "neither bit counts" : n == 1 ? "guest-only does not" :
+		   n == 2 ? "host-only does not" : "both bits do not");
+	wrmsr(EFER, rdmsr(EFER) | SVME);
 }
 
 /* What exits does not retire.  Each piece of code: two instructions, then what exits. */

@@ -106,7 +106,7 @@ static void registers(u32 value, const char *how)
 		ctr_write(4, 0);
 		wrote(0, 0, rdmsr(0xc0000080) >> 12 & 1, "host-only: counts if EFER.SVME is set");
 		ctr_write(5, 0);
-		wrote(0, 0, 1, "guest-only and host-only");
+		wrote(0, 0, rdmsr(0xc0000080) >> 12 & 1, "guest-only and host-only: likewise");
 		wrmsr(pmu.global, pmu.all & ~BIT(5));
 		ctr_write(5, 0);
 		wrote(0, 0, 0, "a counter that the global control does not enable");

@@ -23,6 +23,7 @@
 #define NEED_CPU_REG_SHORTCUTS 1
 #include "bochs.h"
 #include "cpu.h"
+#include "memory/memory-bochs.h"
 #include "gui/siminterface.h"
 #include "param_names.h"
 
@@ -79,6 +80,9 @@ static void add_truth(bx_truth_t *sum, const bx_truth_t *t)
   }
   for (unsigned n=0; n < BX_TRUTH_LIVE; n++)
     sum->live[n] += t->live[n];
+  sum->smis += t->smis;
+  sum->smm_insns += t->smm_insns;
+  sum->smm_branches += t->smm_branches;
   sum->ticks += t->ticks;
   sum->overflows += t->overflows;
   sum->pmis += t->pmis;
@@ -147,6 +151,8 @@ static void mark_label(BX_CPU_C *cpu, Bit64u label, Bit64u arg)
     text, arg, cpu->which_cpu(), (int) cpu->pmu.in_guest());
   print_four("insns", t.insns);
   print_four("branches", t.branches);
+  fprintf(truth_file, ",\"smm\":{\"smis\":" FMT_LL "u,\"insns\":" FMT_LL "u,\"branches\":" FMT_LL "u}",
+    t.smis, t.smm_insns, t.smm_branches);
   fprintf(truth_file, ",\"cycles\":" FMT_LL "u,\"ticks\":" FMT_LL "u",
     t.ticks * BX_PMU_CYCLES_PER_TICK, t.ticks);
 
@@ -195,6 +201,9 @@ static Bit64u mark_read(Bit64u index)
   case BX_MARK_CYCLES:      return t.ticks * BX_PMU_CYCLES_PER_TICK;
   case BX_MARK_CPUS:        return BX_SMP_PROCESSORS;
   case BX_MARK_GET_VERSION: return BX_MARK_VERSION;
+  case BX_MARK_SMIS:        return t.smis;
+  case BX_MARK_SMM_INSNS:   return t.smm_insns;
+  case BX_MARK_SMM_BRANCHES: return t.smm_branches;
   default:
     return 0;
   }
@@ -217,6 +226,23 @@ static void mark_say(Bit64u stream, Bit64u text)
     }
   }
   if (line.empty()) streams.erase(stream);
+}
+
+// A BIOS gives a handler to its first CPU only, and an image that boots in place
+// of a BIOS to none. Such a CPU would execute, and save its state in, whatever is
+// at the reset value of SMBASE. It gets a handler there, and as firmware does, a
+// place of its own for both: a KB each, which keeps the code (at SMBASE + 8000H)
+// and the state (at SMBASE + FE00H) of all CPUs apart.
+static void give_handler(BX_CPU_C *cpu)
+{
+  const Bit32u at_reset = 0x30000, own = at_reset + 0x400 * cpu->which_cpu();
+  // fifteen NOPs and RSM: sixteen instructions
+  static const Bit8u handler[17] = { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90,
+                                     0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0xaa };
+
+  if (cpu->smbase != at_reset && cpu->smbase != own) return;
+  cpu->smbase = own;
+  BX_MEM(0)->writePhysicalPage(cpu, own + 0x8000, sizeof(handler), (void*) handler);
 }
 
 static void mark_off(Bit64u status)
@@ -263,6 +289,10 @@ bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax)
     if (SIM->get_param_string(BXPN_PERFMON_SAVE)->isempty()) return false;
     save_requested = true;
     cpu->pmu.stop_at_boundary();
+    return false;
+  case BX_MARK_SMI:
+    give_handler(cpu);
+    cpu->pmu.send_smi(rcx);
     return false;
   default:
     BX_ERROR(("mark: unknown operation %u", op));

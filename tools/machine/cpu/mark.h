@@ -42,7 +42,8 @@ enum {
   BX_MARK_READ  = 2,    // RCX: which count; RAX: the count
   BX_MARK_SAY   = 3,    // RCX: stream, RDX: up to 8 characters; whole lines go to the verdict file
   BX_MARK_OFF   = 4,    // RCX: exit status; the machine is switched off
-  BX_MARK_SAVE  = 5     // behind this instruction the machine saves its state
+  BX_MARK_SAVE  = 5,    // behind this instruction the machine saves its state
+  BX_MARK_SMI   = 6     // RCX: so many ticks behind this instruction an SMI reaches this CPU
 };
 
 // counts of BX_MARK_READ
@@ -57,6 +58,9 @@ enum {
   BX_MARK_CPUS       = 18,
   BX_MARK_GET_VERSION = 19,
   BX_MARK_LIVE       = 20,      // 3: the host's writes of LVT entry, selectors, counters while live
+  BX_MARK_SMIS       = 23,
+  BX_MARK_SMM_INSNS  = 24,      // of SMM, which is neither host nor guest
+  BX_MARK_SMM_BRANCHES = 25,
   BX_MARK_EXIT0      = 0x100,   // 0x800: VM-exits by basic reason or exit code
   BX_MARK_EXIT_LAST  = 0x8ff
 };

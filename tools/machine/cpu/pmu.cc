@@ -73,6 +73,7 @@ const Bit64u BX_PMU_SEL_EDGE      = 1 << 18;
 const Bit64u BX_PMU_SEL_INT       = 1 << 20;
 const Bit64u BX_PMU_SEL_EN        = 1 << 22;
 const Bit64u BX_PMU_SEL_INV       = 1 << 23;
+const Bit64u BX_PMU_SEL_HOST_GUEST = BX_CONST64(3) << 40;       // AMD
 
 const Bit64u BX_PMU_SEL_RESERVED_INTEL = BX_CONST64(0xffffffff00280000); // pin control, any thread
 const Bit64u BX_PMU_SEL_RESERVED_AMD   = BX_CONST64(0xfffffcf000280000);
@@ -89,6 +90,7 @@ const Bit64u BX_PMU_INUSE_PMI      = BX_CONST64(1) << 63;
 // IA32_DEBUGCTL: what is kept, and what may be written without effect
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_LBRS    = 1 << 11;
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_PERFMON = 1 << 12;
+const Bit64u BX_PMU_DEBUGCTL_FREEZE_SMM     = 1 << 14;
 const Bit64u BX_PMU_DEBUGCTL_VALID          = 0xdfc3;
 
 // IA32_MISC_ENABLE: fast strings; there are counters, but no branch trace store
@@ -98,8 +100,9 @@ const Bit64u BX_PMU_MISC_PERFMON        = 1 << 7;
 const Bit64u BX_PMU_MISC_NO_BTS_PEBS    = 3 << 11;
 const Bit64u BX_PMU_MISC_READ_ONLY      = BX_PMU_MISC_PERFMON | BX_PMU_MISC_NO_BTS_PEBS;
 
-// IA32_PERF_CAPABILITIES: full-width counter writes
-const Bit64u BX_PMU_CAP_FW_WRITE = 1 << 13;
+// IA32_PERF_CAPABILITIES: FREEZE_WHILE_SMM, full-width counter writes
+const Bit64u BX_PMU_CAP_FREEZE_SMM = 1 << 12;
+const Bit64u BX_PMU_CAP_FW_WRITE   = 1 << 13;
 
 // a trace is entered as a whole (BX_MAX_TRACE_LENGTH), so look ahead that far
 const unsigned BX_PMU_LOOK_AHEAD = BX_MAX_TRACE_LENGTH;
@@ -114,9 +117,12 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   memset(&truth_counts, 0, sizeof(truth_counts));
   memset(exits, 0, sizeof(exits));
   exits_other = 0;
-  ips = 0;
+  ips = nmi_delay = 0;
+  save_ctrl = freeze_smm = guest_only = true;
   fixed_ctrl = global_ctrl = global_status = debugctl = misc_enable = 0;
-  user = guest = false;
+  user = guest = smm = smm_frozen = smm_guest = false;
+  smi_at = BX_MAX_BIT64U;
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) nmi_at[n] = BX_MAX_BIT64U;
   early_icount = BX_MAX_BIT64U;
   check_icount = BX_PMU_NEVER_RESET;
   unretired = last_retired = last_branches = last_icount = 0;
@@ -136,6 +142,10 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
   ips = SIM->get_param_num(BXPN_IPS)->get();
   version = SIM->get_param_num(BXPN_PERFMON_VERSION)->get();
   num_fixed = SIM->get_param_num(BXPN_PERFMON_FIXED)->get();
+  save_ctrl = SIM->get_param_bool(BXPN_PERFMON_SAVE_CTRL)->get();
+  freeze_smm = SIM->get_param_bool(BXPN_PERFMON_FREEZE_SMM)->get();
+  guest_only = SIM->get_param_bool(BXPN_PERFMON_GUEST_ONLY)->get();
+  nmi_delay = SIM->get_param_num(BXPN_PERFMON_NMI_DELAY)->get();
 
   cpu->cpuid->get_cpuid_leaf(0, 0, &leaf);
   amd = (leaf.ebx == 0x68747541);       // "Auth"
@@ -153,6 +163,7 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
   }
 
   if (! version) num_gp = num_fixed = 0;
+  if (amd || version < 2) freeze_smm = false;
 
   if (present())
     BX_INFO(("%s version %d, %d general and %d fixed counters",
@@ -174,7 +185,9 @@ void bx_pmu_c::reset(unsigned type)
   fixed_ctrl = global_status = debugctl = 0;
   misc_enable = BX_PMU_MISC_FAST_STRINGS;
   global_ctrl = has_global_ctrl() ? gp_mask() : 0;
-  user = guest = false;
+  user = guest = smm = smm_frozen = smm_guest = false;
+  smi_at = BX_MAX_BIT64U;
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) nmi_at[n] = BX_MAX_BIT64U;
 
   // the CPU's icount starts again at zero: so does what is subtracted from it
   early_icount = BX_MAX_BIT64U;
@@ -211,6 +224,14 @@ void bx_pmu_c::register_state(bx_param_c *parent)
   BXRS_HEX_PARAM_FIELD(pmu, misc_enable, misc_enable);
   BXRS_PARAM_BOOL(pmu, user, user);
   BXRS_PARAM_BOOL(pmu, guest, guest);
+  BXRS_PARAM_BOOL(pmu, smm, smm);
+  BXRS_PARAM_BOOL(pmu, smm_frozen, smm_frozen);
+  BXRS_PARAM_BOOL(pmu, smm_guest, smm_guest);
+  BXRS_HEX_PARAM_FIELD(pmu, smi_at, smi_at);
+  for (n=0; n < BX_PMU_NMIS; n++) {
+    sprintf(name, "nmi_at%u", n);
+    new bx_shadow_num_c(pmu, name, &nmi_at[n], BASE_HEX);
+  }
   BXRS_HEX_PARAM_FIELD(pmu, unretired, unretired);
   BXRS_HEX_PARAM_FIELD(pmu, last_retired, last_retired);
   BXRS_HEX_PARAM_FIELD(pmu, last_branches, last_branches);
@@ -227,6 +248,9 @@ void bx_pmu_c::register_state(bx_param_c *parent)
     new bx_shadow_num_c(pmu, name, &truth_counts.branches[n]);
   }
   new bx_shadow_num_c(pmu, "ticks", &truth_counts.ticks);
+  new bx_shadow_num_c(pmu, "smis", &truth_counts.smis);
+  new bx_shadow_num_c(pmu, "smm_insns", &truth_counts.smm_insns);
+  new bx_shadow_num_c(pmu, "smm_branches", &truth_counts.smm_branches);
   new bx_shadow_num_c(pmu, "overflows", &truth_counts.overflows);
   new bx_shadow_num_c(pmu, "pmis", &truth_counts.pmis);
   for (n=0; n < 2 * BX_TRUTH_ACCESSES; n++) {
@@ -327,8 +351,11 @@ void bx_pmu_c::settle(void)
   Bit64u now_retired = retired(), now_branches = branches();
   unsigned context = (user ? BX_TRUTH_USER : 0) | (guest ? BX_TRUTH_GUEST : 0);
 
-  truth_counts.insns[context] += now_retired - last_retired;
-  truth_counts.branches[context] += now_branches - last_branches;
+  Bit64u *insns = smm ? &truth_counts.smm_insns : &truth_counts.insns[context];
+  Bit64u *branches_done = smm ? &truth_counts.smm_branches : &truth_counts.branches[context];
+
+  *insns += now_retired - last_retired;
+  *branches_done += now_branches - last_branches;
   truth_counts.ticks += cpu->icount - last_icount;
   last_retired = now_retired;
   last_branches = now_branches;
@@ -394,9 +421,81 @@ void bx_pmu_c::deliver_pmi(void)
     truth_counts.pmis++;
 }
 
+// The message of an overflow goes out at once, and what the LVT entry says then
+// is what arrives; an NMI does so nmi_delay ticks later. More NMIs than there is
+// room for are lost, as a CPU loses those that come while one is pending.
+void bx_pmu_c::send_nmi(void)
+{
+  if (! nmi_delay) {
+    cpu->deliver_NMI();
+    return;
+  }
+
+  // the instruction in flight has overflowed if it has retired, else the one before
+  Bit64u at = cpu->icount + (cpu->icount == early_icount) + nmi_delay;
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) {
+    if (nmi_at[n] != BX_MAX_BIT64U) continue;
+    nmi_at[n] = at;
+    expect(at);
+    break;
+  }
+}
+
+void bx_pmu_c::send_smi(Bit64u delay)
+{
+  if (delay > BX_MAX_BIT64U / 2) delay = BX_MAX_BIT64U / 2;
+  smi_at = cpu->icount + 1 + delay;
+  expect(smi_at);
+}
+
+// of the first that is under way
+Bit64u bx_pmu_c::arrival(void) const
+{
+  Bit64u at = smi_at;
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) {
+    if (nmi_at[n] < at) at = nmi_at[n];
+  }
+  return at;
+}
+
+void bx_pmu_c::expect(Bit64u at)
+{
+  Bit64u from = (at > BX_PMU_LOOK_AHEAD) ? at - BX_PMU_LOOK_AHEAD : 0;
+  if (from < check_icount) check_icount = from;
+  if (cpu->icount >= check_icount)
+    cpu->async_event |= BX_ASYNC_EVENT_STOP_TRACE;
+}
+
+void bx_pmu_c::arrive(void)
+{
+  if (smi_at <= cpu->icount) {
+    smi_at = BX_MAX_BIT64U;
+    cpu->deliver_SMI();
+  }
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) {
+    if (nmi_at[n] > cpu->icount) continue;
+    nmi_at[n] = BX_MAX_BIT64U;
+    cpu->deliver_NMI();
+  }
+}
+
+static void bring_nearer(Bit64u *at, Bit64u now, Bit32u n)
+{
+  if (*at != BX_MAX_BIT64U) *at = (*at > now + n) ? *at - n : now;
+}
+
+void bx_pmu_c::halted(Bit32u ticks)
+{
+  bring_nearer(&smi_at, cpu->icount, ticks);
+  for (unsigned n=0; n < BX_PMU_NMIS; n++) bring_nearer(&nmi_at[n], cpu->icount, ticks);
+  arrive();
+  predict_overflow();
+}
+
 void bx_pmu_c::boundary(void)
 {
   settle();
+  arrive();
   predict_overflow();
   bx_mark_boundary();
 }
@@ -423,7 +522,7 @@ void bx_pmu_c::arm(void)
 
     if (has_global_ctrl() && ! (global_ctrl & (BX_CONST64(1) << status_bit(n))))
       enable = false;
-    if (global_status & BX_PMU_STATUS_CTR_FRZ)
+    if ((global_status & BX_PMU_STATUS_CTR_FRZ) || smm_frozen)
       enable = false;
 
     if (enable && ! c->enabled) {
@@ -435,7 +534,8 @@ void bx_pmu_c::arm(void)
 
     c->counting = enable && (user ? c->usr : c->os);
     if (c->counting && c->host_guest) {
-      // with SVM off, a counter that is told to care does not count at all
+      // with SVM off, a counter that is told to care does not count at all, not
+      // even one that is told to care for both (AMD PPR, PERF_CTL[HostGuestOnly])
       if (! cpu->efer.get_SVME())
         c->counting = false;
       else if (! (c->host_guest & (guest ? 1 : 2)))
@@ -461,7 +561,7 @@ void bx_pmu_c::arm(void)
 
 void bx_pmu_c::predict_overflow(void)
 {
-  Bit64u soonest = BX_MAX_BIT64U;
+  Bit64u soonest = arrival();
   unsigned n;
 
   for (n=0; n < BX_PMU_SOURCES; n++) limit[n] = BX_MAX_BIT64U;
@@ -537,6 +637,34 @@ void bx_pmu_c::set_guest(bool val)
   if (present()) arm();
 }
 
+// SMM is neither host nor guest; to AMD's guest-only and host-only it is the
+// host's, and so are its accesses to the PMU.
+void bx_pmu_c::set_smm(bool val)
+{
+  settle();
+  smm = val;
+
+  if (smm) {
+    truth_counts.smis++;
+    smm_guest = guest;
+    guest = false;
+    smm_frozen = (debugctl & BX_PMU_DEBUGCTL_FREEZE_SMM) != 0;
+    if (present()) arm();
+    return;
+  }
+
+  guest = smm_guest;
+  if (smm_frozen) {
+    // RSM has retired, but its tick is still to come and is SMM's, too: what was
+    // frozen begins behind it
+    smm_frozen = false;
+    cpu->icount++;
+    arm();
+    cpu->icount--;
+  }
+  else if (present()) arm();
+}
+
 void bx_pmu_c::update(void)
 {
   settle();
@@ -552,7 +680,8 @@ void bx_pmu_c::set_global_ctrl(Bit64u val)
 
 void bx_pmu_c::set_debugctl(Bit64u val)
 {
-  debugctl = val & (BX_PMU_DEBUGCTL_FREEZE_LBRS | BX_PMU_DEBUGCTL_FREEZE_PERFMON);
+  debugctl = val & (BX_PMU_DEBUGCTL_FREEZE_LBRS | BX_PMU_DEBUGCTL_FREEZE_PERFMON |
+    (freeze_smm ? BX_PMU_DEBUGCTL_FREEZE_SMM : 0));
 }
 
 void bx_pmu_c::retire_early(void)
@@ -749,7 +878,6 @@ void bx_pmu_c::decode(unsigned n)
     c->invert = c->cmask && (sel & BX_PMU_SEL_INV);
     if (c->edge && ! c->cmask) c->cmask = 1;
     c->host_guest = amd ? (sel >> 40) & 3 : 0;
-    if (c->host_guest == 3) c->host_guest = 0;
   }
   else {
     unsigned ctrl = (fixed_ctrl >> (4 * (n - BX_PMU_GP_MAX))) & 0xf;
@@ -848,7 +976,7 @@ bool bx_pmu_c::rdmsr_intel(Bit32u index, Bit64u *val)
     *val = debugctl;
     return true;
   case BX_PMU_MSR_CAPABILITIES:
-    *val = BX_PMU_CAP_FW_WRITE;
+    *val = BX_PMU_CAP_FW_WRITE | (freeze_smm ? BX_PMU_CAP_FREEZE_SMM : 0);
     return version >= 2;
   case BX_PMU_MSR_FIXED_CTRL:
     *val = fixed_ctrl;
@@ -918,6 +1046,7 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
     return true;
   case BX_PMU_MSR_DEBUGCTL:
     if (val & ~BX_PMU_DEBUGCTL_VALID) return false;
+    if ((val & BX_PMU_DEBUGCTL_FREEZE_SMM) && ! freeze_smm) return false;
     set_debugctl(val);
     return true;
   case BX_PMU_MSR_FIXED_CTRL:
@@ -991,6 +1120,8 @@ bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
       return true;
     }
     if (val & BX_PMU_SEL_RESERVED_AMD) return false;
+    // as under a hypervisor that keeps these bits for itself
+    if (! guest_only) val &= ~BX_PMU_SEL_HOST_GUEST;
     evtsel[n] = val;
     decode(n);
     return true;

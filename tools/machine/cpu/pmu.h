@@ -54,6 +54,7 @@ enum {
   BX_PMU_GP_AMD_OLD = 4,                // those with an alias at the K7 addresses
   BX_PMU_FIXED_MAX  = 4,
   BX_PMU_COUNTERS   = BX_PMU_GP_MAX + BX_PMU_FIXED_MAX,
+  BX_PMU_NMIS       = 8,                // that can be under way at once
   BX_PMU_EXIT_REASONS = 2048
 };
 
@@ -122,6 +123,9 @@ struct bx_truth_t {
   Bit64u ticks;
   Bit64u access[2][BX_TRUTH_ACCESSES];  // [guest][kind]
   Bit64u live[BX_TRUTH_LIVE];
+  Bit64u smis;                          // taken; what they execute is in no context
+  Bit64u smm_insns;
+  Bit64u smm_branches;
   Bit64u overflows;
   Bit64u pmis;
 };
@@ -150,6 +154,10 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   bool   amd;
   unsigned version;                     // Intel: perfmon version; AMD: 2 is PerfMonV2
   unsigned num_gp, num_fixed;
+  bool   save_ctrl;                     // VMX: VM-exit can save the global control
+  bool   freeze_smm;                    // Intel: IA32_DEBUGCTL.FREEZE_WHILE_SMM
+  bool   guest_only;                    // AMD: guest-only and host-only
+  Bit32u nmi_delay;                     // ticks from an overflow to its NMI
   Bit32u ips;                           // ticks in a second
 
   // architectural state
@@ -162,7 +170,13 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   Bit64u misc_enable;
 
   // execution context, as of the last settle
-  bool   user, guest;
+  bool   user, guest, smm;
+  bool   smm_frozen;                    // nothing counts until RSM
+  bool   smm_guest;                     // what guest is again after RSM
+
+  // the icount at which it arrives; BX_MAX_BIT64U: nothing is under way
+  Bit64u smi_at;
+  Bit64u nmi_at[BX_PMU_NMIS];
 
   // settling
   Bit64u early_icount;                  // the instruction in flight at this icount has retired
@@ -201,6 +215,7 @@ public:
   bool has_global_ctrl(void) const { return version >= 2; }
   Bit64u get_global_ctrl(void) const { return global_ctrl; }
   bool valid_global_ctrl(Bit64u val) const;
+  bool saves_global_ctrl(void) const { return save_ctrl; }
 
   void cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const;
 
@@ -221,6 +236,7 @@ public:
   // the context changes
   void set_user(bool val);
   void set_guest(bool val);
+  void set_smm(bool val);
   void update(void);                    // something else that counting depends on (EFER.SVME)
 
   // the instruction in flight retires here, before the context it runs in is left
@@ -233,6 +249,14 @@ public:
   void repeat(Bit64u n);
   // how many of n may be done at once, before an overflow is near
   Bit32u repeat_max(Bit32u n) const;
+
+  // the interrupt of an overflow, where the LVT entry says NMI
+  void send_nmi(void);
+  // an SMI so many ticks behind the instruction in flight
+  void send_smi(Bit64u delay);
+  // n ticks pass while the CPU is halted, and its icount stands
+  void halted(Bit32u n);
+  bool under_way(void) const { return arrival() != BX_MAX_BIT64U; }
 
   // called between two instructions when icount has reached check_icount
   void boundary(void);
@@ -278,6 +302,9 @@ private:
   void count_ticks(bx_pmu_counter_t *c, Bit64u n, Bit64u ticks);
   void add(unsigned n, Bit64u delta);
   void deliver_pmi(void);
+  Bit64u arrival(void) const;
+  void expect(Bit64u at);
+  void arrive(void);
   void flush_models(void);
   bool counts_in_host(unsigned n) const;
   void msr_written(Bit32u index);
@@ -362,6 +389,11 @@ private:
   if (BX_PMU_OVERFLOW_NEAR) BX_CPU_THIS_PTR pmu.boundary();                    \
 }
 
+// n ticks pass while the CPU is halted
+#define BX_PMU_HALTED(n) {                                                     \
+  if (BX_CPU_THIS_PTR pmu.under_way()) BX_CPU_THIS_PTR pmu.halted((n));        \
+}
+
 // before a trace is entered: one instruction only when an overflow is near
 #define BX_PMU_ENTER_TRACE() {                                                 \
   if (BX_PMU_OVERFLOW_NEAR) BX_CPU_THIS_PTR async_event |= BX_ASYNC_EVENT_STOP_TRACE; \
@@ -391,6 +423,7 @@ private:
 #define BX_PMU_MEMORY_LINES(paddr, len)
 #define BX_PMU_OVERFLOW_NEAR (0)
 #define BX_PMU_BOUNDARY()
+#define BX_PMU_HALTED(n)
 #define BX_PMU_ENTER_TRACE()
 #define BX_PMU_REPEAT_ITERATION()
 #define BX_PMU_REPEAT_INTERRUPTED()

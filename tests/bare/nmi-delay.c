@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/* NMIs that come late (nmi_delay=100): so many ticks behind the instruction that overflows, as the LVT entry was then. */
+#include "shared.h"
+#include "svm.h"
+#include "vmx.h"
+
+#define DELAY	100
+#define BEFORE	2			/* WRMSR and CALL of run() */
+
+CODE(nops_300, ".rept 300\n nop\n .endr");
+CODE(nops_hlt, ".rept 20\n nop\n .endr\n hlt\n after_hlt: nop");
+CODE(late_rep, "mov $shared_buffer, %edi\n mov $1000, %ecx\n late_rep_insn: rep stosb");
+extern char after_hlt[], late_rep_insn[];
+
+static void arm(u32 lvt, u64 events)
+{
+	pmu_clear();
+	pmi_expect(lvt);
+	pmu_set(0, event(INSNS) | ALL | INT);
+	ctr_write(0, MINUS(events));
+}
+
+static void wait(void) { asm volatile(".rept 200\n nop\n .endr"); }
+
+static u64 left;
+static void note_rcx(struct frame *f) { left = f->rcx; }
+
+static void delays(void)
+{
+	u64 pmis = mark_read(TRUTH_PMIS);
+
+	arm(LVT_NMI, BEFORE + 10);
+	run(nops_300, 0);
+	is(cpu()->pmi.count, 1, "an NMI: one");
+	is(cpu()->pmi.rip, (u64)nops_300 + 10 + DELAY, "an NMI: behind the overflow by its delay");
+	is(cpu()->pmi.status, 1, "an NMI: status");
+	is(cpu()->pmi.lvt & LVT_MASKED, pmu.intel ? LVT_MASKED : 0, "an NMI: the LVT entry");
+	is(mark_read(TRUTH_PMIS) - pmis, 1, "an NMI: truth");
+
+	arm(V_PMI, BEFORE + 10);
+	sti();
+	run(nops_300, 0);
+	cli();
+	is(cpu()->pmi.count, 1, "a vector: one");
+	is(cpu()->pmi.rip, (u64)nops_300 + 10, "a vector: without delay");
+
+	/* What the entry says later changes nothing; Intel's is masked since the overflow. */
+	arm(LVT_NMI, BEFORE + 10);
+	run(ten_nops, 0);
+	is(cpu()->pmi.count, 0, "under way: not there yet");
+	is(apic_read(APIC_LVT_PC) & LVT_MASKED, pmu.intel ? LVT_MASKED : 0, "under way: the LVT entry is as behind a delivery");
+	apic_write(APIC_LVT_PC, V_PMI | LVT_MASKED);
+	wait();
+	is(cpu()->pmi.count, 1, "under way, the entry written: it comes");
+	is(cpu()->pmi.vector, 2, "under way, the entry written: as the NMI that it was");
+
+	arm(LVT_MASKED | LVT_NMI, BEFORE + 10);
+	run(ten_nops, 0);
+	apic_write(APIC_LVT_PC, LVT_NMI);
+	wait();
+	is(cpu()->pmi.count, 0, "masked at the overflow: none comes");
+
+	/* Two: AMD does not mask.  The second waits for the end of the first's handler. */
+	arm(LVT_NMI, BEFORE + 10);
+	pmu_set(1, event(INSNS) | ALL | INT);
+	ctr_write(1, MINUS(BEFORE + 20));
+	run(nops_300, 0);
+	is(cpu()->pmi.count, pmu.intel ? 1 : 2, "two overflows, one shortly behind the other");
+
+	arm(LVT_NMI, BEFORE + 10);
+	run(nops_hlt, 0);
+	is(cpu()->pmi.count, 1, "HLT: the NMI comes");
+	is(cpu()->pmi.rip, (u64)after_hlt, "HLT: and ends it");
+
+	/* Ticks, not instructions: at the second MOV and a hundred iterations later. */
+	arm(LVT_NMI, BEFORE + 2);
+	cpu()->pmi_action = note_rcx;
+	run(late_rep, 0);
+	is(cpu()->pmi.count, 1, "REP: the NMI comes");
+	is(cpu()->pmi.rip, (u64)late_rep_insn, "REP: within it");
+	is(left, 1000 - DELAY, "REP: a tick an iteration");
+}
+
+/* The overflow is the guest's, the NMI meets the host. */
+static void late(void)
+{
+	u64 early;
+
+	if (pmu.intel) {
+		vmx_on();
+		arm(LVT_NMI, 1 + 5);
+		vmx_new();
+		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT);
+		vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL);
+		vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL);
+		vmwrite(GUEST_GLOBAL_CTRL, 1);
+		vmwrite(HOST_GLOBAL_CTRL, 0);
+		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)ten_nops);
+		early = cpu()->pmi.count;
+		is(vmread(EXIT_REASON), 18, "a guest that exits in between: its own exit");
+	} else {
+		svm_on();
+		arm(LVT_NMI, 2 + 5);
+		pmu_set(0, event(INSNS) | ALL | INT | GUEST_ONLY);
+		svm_new();
+		VMCB(u32, VMCB_INTERCEPT1) |= I_NMI;
+		run(svm_run, (u64)ten_nops);
+		early = cpu()->pmi.count;
+		is(VMCB(u64, VMCB_EXIT_CODE), 0x81, "a guest that exits in between: its own exit");
+	}
+	is(early, 0, "a guest that exits in between: the NMI is under way");
+	wait();
+	is(cpu()->pmi.count, 1, "a guest that exits in between: it comes to the host");
+
+	/* And the guest's own time is long enough: there. */
+	if (pmu.intel) {
+		arm(LVT_NMI, 1 + 5);
+		vmx_new();
+		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT);
+		vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL);
+		vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL);
+		vmwrite(GUEST_GLOBAL_CTRL, 1);
+		vmwrite(HOST_GLOBAL_CTRL, 0);
+		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)nops_300);
+		is(vmread(EXIT_REASON), 0, "a guest that runs on: the NMI exits");
+		is(vmread(GUEST_RIP), (u64)nops_300 + 5 + DELAY, "a guest that runs on: by the delay behind the overflow");
+		is(ctr_read(0), DELAY, "a guest that runs on: what was counted since");
+	} else {
+		arm(LVT_NMI, 2 + 5);
+		pmu_set(0, event(INSNS) | ALL | INT | GUEST_ONLY);
+		svm_new();
+		VMCB(u32, VMCB_INTERCEPT1) |= I_NMI;
+		run(svm_run, (u64)nops_300);
+		is(VMCB(u64, VMCB_EXIT_CODE), 0x61, "a guest that runs on: the NMI exits");
+		is(VMCB(u64, VMCB_RIP), (u64)nops_300 + 5 + DELAY, "a guest that runs on: by the delay behind the overflow");
+		is(ctr_read(0), DELAY, "a guest that runs on: what was counted since");
+	}
+	pmu_clear();
+}
+
+void test(void)
+{
+	delays();
+	late();
+}
