@@ -55,7 +55,8 @@ git_commit_seam() {
 git_mails() {
 	local f
 	mkdir -p "$3"
-	"${git[@]}" -C "$1" format-patch -q -N --zero-commit --filename-max-length=100 --no-signature --stat-width=80 -o "$(realpath "$3")" "$2"
+	"${git[@]}" -C "$1" format-patch -q -N --zero-commit --filename-max-length=100 --no-signature \
+		--stat-width=80 -o "$(realpath "$3")" "$2"
 	for f in "$3"/*.patch; do
 		sed -i -e '/^diff --git /d' -e '/^index [0-9a-f]*\.\.[0-9a-f]*/d' "$f"
 	done

@@ -274,7 +274,6 @@ static void other_look(void *unused)
 
 static struct vm vm, other_vm;
 static uint8_t other_stack[16384] __attribute__((aligned(VM_PAGE)));
-static bool other_there;
 static pid_t main_tid;
 
 /* The other VM has the same memory, but a stack of its own. */
@@ -488,9 +487,8 @@ static void ioctl_look(struct vm *v, const struct owner *o)
 	}
 }
 
-static void root_value(unsigned int n, uint32_t msr, uint64_t value, bool foreign)
+static void root_value(uint32_t msr, uint64_t value, bool foreign)
 {
-	(void)n;
 	look[BY_ROOT].foreign += foreign;
 	if (foreign)
 		found(&look[BY_ROOT], RDMSR, msr, false, value, 0);
@@ -505,11 +503,11 @@ static void root_look(unsigned int n)
 	look[BY_ROOT].looks++;
 	for (i = 0; i < cpu.general + cpu.fixed; i++) {
 		must(device_read(n, host_counter(i), &value), "a counter can be read");
-		root_value(n, host_counter(i), value, shows(value, TAG_GUEST) || shows(value, TAG_OTHER));
+		root_value(host_counter(i), value, shows(value, TAG_GUEST) || shows(value, TAG_OTHER));
 	}
 	for (i = 0; i < cpu.general; i++) {
 		must(device_read(n, host_selector(i), &value), "a selector can be read");
-		root_value(n, host_selector(i), value, (value & 0xffff) == planted_event(TAG_GUEST) ||
+		root_value(host_selector(i), value, (value & 0xffff) == planted_event(TAG_GUEST) ||
 			   (value & 0xffff) == planted_event(TAG_OTHER));
 	}
 	for (k = 0; k < 2; k++) {
@@ -518,13 +516,13 @@ static void root_look(unsigned int n)
 		if (!o->tag || o->model->version < 2)
 			continue;
 		must(device_read(n, cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, &value), "the status");
-		root_value(n, cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, value, value & o->status);
+		root_value(cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, value, value & o->status);
 		must(device_read(n, cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, &value), "the control");
-		root_value(n, cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, value, value == o->global);
+		root_value(cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, value, value == o->global);
 		if (cpu.amd)
 			continue;
 		must(device_read(n, MSR_FIXED_CTR_CTRL, &value), "the fixed counters' control");
-		root_value(n, MSR_FIXED_CTR_CTRL, value, o->fixed_ctrl && value == o->fixed_ctrl);
+		root_value(MSR_FIXED_CTR_CTRL, value, o->fixed_ctrl && value == o->fixed_ctrl);
 	}
 }
 
@@ -724,7 +722,6 @@ static void touch_other(void *unused)
 static void open_other(void)
 {
 	open_vm(&other_vm, &cpu.offered);
-	other_there = true;
 	owner(&other, &cpu.offered, TAG_OTHER);
 	run_other(touch_other, NULL);
 	run_other(guest_plant, &other);
@@ -793,32 +790,26 @@ static void destroyed(const struct model *m)
 	vm_close(&vm);
 }
 
-/* A vCPU that had one model when it was made ready to run, and has another when it does. */
+/* A vCPU that had one model when it was made ready to run, by a KVM_RUN that a signal ends, and has another when it does. */
 static void other_model(const struct model *from, const struct model *to)
 {
 	char what[128];
-	bool signal;
-	int k;
 
-	for (k = 0; k < 2; k++) {
-		signal = k;
-		open_vm(&vm, from);
-		owner(&guest, from, TAG_GUEST);
-		plant_by_ioctl(&vm, &guest);
-		if (signal)
-			must(run_with_signal(&vm) < 0 && errno == EINTR, "a signal ends KVM_RUN");
-		must(!set_model(&vm, to), "another model for a vCPU that has not run");
-		owner(&guest, to, TAG_GUEST);
-		plant_by_ioctl(&vm, &guest);
-		run_other(other_look, NULL);
-		device_plant(0, true);
-		vm_call(&vm, l1_look, NULL);
-		ioctl_look(&vm, &guest);
-		look_from_host(0);
-		vm_close(&vm);
-		snprintf(what, sizeof(what), "in place of \"%s\"%s", from->what, signal ? ", behind a KVM_RUN that a signal ends" : "");
-		report(what);
-	}
+	open_vm(&vm, from);
+	owner(&guest, from, TAG_GUEST);
+	plant_by_ioctl(&vm, &guest);
+	must(run_with_signal(&vm) < 0 && errno == EINTR, "a signal ends KVM_RUN");
+	must(!set_model(&vm, to), "another model for a vCPU that has not run");
+	owner(&guest, to, TAG_GUEST);
+	plant_by_ioctl(&vm, &guest);
+	run_other(other_look, NULL);
+	device_plant(0, true);
+	vm_call(&vm, l1_look, NULL);
+	ioctl_look(&vm, &guest);
+	look_from_host(0);
+	vm_close(&vm);
+	snprintf(what, sizeof(what), "in place of \"%s\"", from->what);
+	report(what);
 }
 
 static struct {

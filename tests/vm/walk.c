@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: whatever a guest, its VMM and the host do with the PMU, in whatever order, no side sees the other's values, errors are those
- * that are documented, the host's own events stay exact, and the kernel has nothing to complain of.
+ * Rule: whatever a guest, its VMM and the host do with the PMU, in whatever order, no side sees the other's values, errors are
+ * those that are documented, the host's own events stay exact, and the kernel has nothing to complain of.
  *
  * A walk of operations that a seed determines: guests that access all registers of the PMU with values that nobody should write, in
  * L1 and in L2; models, filters and MSRs set by userspace; vCPUs that are moved out of L2, reset by INIT, stopped before they
@@ -52,8 +52,8 @@ static bool one_in(unsigned int n)
 static uint64_t any_value(void)
 {
 	static const uint64_t values[] = {
-		0, ~0ULL, 1, 0x4300c0, 0x5300c0, 0x4300c4, 0x5100c2, 0x30000430000ULL | 0xc0, 0x7000000ffULL, 0x3f, 0xbbb, 0x222, 0xfff,
-		1ULL << 63, 1ULL << 48, (1ULL << 48) - 1, (1ULL << 40) - 2, 0x80000000, 0xffffffff, 0x7fffffff, 0x200000,
+		0, ~0ULL, 1, 0x4300c0, 0x5300c0, 0x4300c4, 0x5100c2, 0x300004300c0ULL, 0x7000000ffULL, 0x3f, 0xbbb, 0x222,
+		0xfff, 1ULL << 63, 1ULL << 48, (1ULL << 48) - 1, (1ULL << 40) - 2, 0x80000000, 0xffffffff, 0x7fffffff, 0x200000,
 		0x5aa5 | 0x430000,
 	};
 	uint64_t value;
@@ -141,8 +141,10 @@ static uint32_t any_pmc(void)
 
 static bool is_selector(uint32_t msr)
 {
-	return cpu.amd ? (msr >= MSR_K7_CTL0 && msr < MSR_K7_CTR0) || (msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && !(msr & 1)) :
-	       msr >= MSR_EVNTSEL0 && msr < MSR_EVNTSEL0 + 8;
+	if (cpu.amd)
+		return (msr >= MSR_K7_CTL0 && msr < MSR_K7_CTR0) ||
+		       (msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && !(msr & 1));
+	return msr >= MSR_EVNTSEL0 && msr < MSR_EVNTSEL0 + 8;
 }
 
 /* What is written there: an entry for PMIs may not be anything, for the guest has no handler of anything. */
@@ -333,8 +335,8 @@ static void look_at_program(const struct program *p)
 		reads++;
 		faulted += !p->step[i].good;
 		if (p->step[i].good && tells(p->step[i].index, pmc, p->step[i].value, TAG_HOST))
-			wrong("%s has read by %s %#x %#llx, the host's", p->nested ? "L2" : "L1", pmc ? "RDPMC of" : "MSR", p->step[i].index,
-			      (unsigned long long)p->step[i].value);
+			wrong("%s has read by %s %#x %#llx, the host's", p->nested ? "L2" : "L1", pmc ? "RDPMC of" : "MSR",
+			      p->step[i].index, (unsigned long long)p->step[i].value);
 	}
 }
 
@@ -458,7 +460,7 @@ static void any_model(struct model *m)
 	*m = cpu.offered;
 	if (one_in(3))
 		return;
-	m->version = below(4) ? 2 : below(6);
+	m->version = below(3) ? 2 : one_in(3) ? 0 : below(6);
 	m->general = below(3) ? cpu.offered.general : below(12);
 	m->fixed = below(3) ? cpu.offered.fixed : below(5);
 	m->width = widths[below(ARRAY_SIZE(widths))];
@@ -469,8 +471,8 @@ static void any_model(struct model *m)
 static void tell_model(const struct slot *s, const struct model *m, int status)
 {
 	if (trace)
-		sayf("# VM %u: version %u, %u general, %u fixed, %u bits%s%s: %d", (unsigned int)(s - slots), m->version, m->general, m->fixed,
-		     m->width, m->core ? ", core" : "", m->full_width ? ", full width" : "", status);
+		sayf("# VM %u: version %u, %u general, %u fixed, %u bits%s%s: %d", (unsigned int)(s - slots), m->version,
+		     m->general, m->fixed, m->width, m->core ? ", core" : "", m->full_width ? ", full width" : "", status);
 }
 
 static void hook(struct vm *vm);
@@ -637,8 +639,9 @@ static unsigned int arm(struct program *p)
 		uint32_t msr;
 		uint64_t value;
 	} step[] = {
+		{ MSR_X2APIC_SVR, 0x1ff },
 		{ MSR_X2APIC_LVTPC, LVT_NMI },
-		{ cpu.amd ? MSR_K7_CTR0 + c : MSR_PERFCTR0 + c, ~below(300) },
+		{ cpu.amd ? MSR_K7_CTR0 + c : MSR_PERFCTR0 + c, ~below(100) },
 		{ cpu.amd ? MSR_K7_CTL0 + c : MSR_EVNTSEL0 + c, 0x5300c0 },
 		{ cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0xf },
 	};
@@ -864,8 +867,20 @@ static void operate(struct slot *s)
 	doing = operations[i].what;
 	counts[i]++;
 	if (trace)
-		sayf("# %llu%s, VM %u: %s", (unsigned long long)op, inside ? ", while the other waits" : "", (unsigned int)(s - slots), doing);
+		sayf("# %llu%s, VM %u: %s", (unsigned long long)op, inside ? ", while the other waits" : "",
+		     (unsigned int)(s - slots), doing);
 	operations[i].go(s);
+	look_from_host();
+	complaints();
+}
+
+/* A guest that waits cannot be given another program. */
+static void touch_waiting(struct slot *s)
+{
+	static void (*const touch[])(struct slot *s) = { set_msrs, get_msrs, stop_early, other_model };
+
+	doing = "the one that waits is touched";
+	touch[below(ARRAY_SIZE(touch))](s);
 	look_from_host();
 	complaints();
 }
@@ -887,30 +902,10 @@ static void hook(struct vm *vm)
 	while (n--) {
 		struct slot *other = &slots[below(VMS)];
 
-		/* A guest that waits cannot be given another program. */
-		do {
-			doing = "in between";
-			if (other != s) {
-				operate(other);
-				break;
-			}
-			switch (below(4)) {
-			case 0:
-				set_msrs(s);
-				break;
-			case 1:
-				get_msrs(s);
-				break;
-			case 2:
-				stop_early(s);
-				break;
-			default:
-				other_model(s);
-				break;
-			}
-			look_from_host();
-			complaints();
-		} while (0);
+		if (other == s)
+			touch_waiting(s);
+		else
+			operate(other);
 	}
 	inside = false;
 	doing = outside;
@@ -925,6 +920,9 @@ static void begin_round(uint64_t round)
 	close_all();
 	for (i = 0; i < VMS; i++)
 		close_slot(&slots[i]);
+	/* Nothing of the round before, nor of another test. */
+	for (i = 0; i < n_cpus && cpu.mediated; i++)
+		device_plant(i, false);
 	doing = "a new round";
 	include_guests();
 	for (i = 0; i < VMS; i++)
