@@ -198,7 +198,8 @@ static void start_event(struct perf_event *event)
 		event->pmu->start(event, PERF_EF_RELOAD);
 }
 
-static void visit_active_events(struct list_head *active, void (*func)(struct perf_event *event))
+static void visit_active_events(struct list_head *active,
+				void (*func)(struct perf_event *event))
 {
 	struct perf_event *leader, *event;
 

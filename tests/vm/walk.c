@@ -239,14 +239,17 @@ static void parked(void *unused)
 
 	(void)unused;
 	wrmsr(MSR_X2APIC_LVTPC, 0x10000 | LVT_NMI);
-	wrmsr(park.control, 0);
+	if (park.control)
+		wrmsr(park.control, 0);
 	wrmsr(park.counter, 0x1000);
 	wrmsr(park.selector, 0x4300c0);
-	wrmsr(park.control, 1);
+	if (park.control)
+		wrmsr(park.control, 1);
 	park.good = try_rdmsr(park.counter, &before);
 	guest_exit();
 	park.good &= try_rdmsr(park.counter, &after);
-	wrmsr(park.control, 0);
+	if (park.control)
+		wrmsr(park.control, 0);
 	wrmsr(park.selector, 0);
 	park.good &= guest_faults == faults;
 	park.counted = after - before;
@@ -739,7 +742,7 @@ static void park_check(struct slot *s)
 		return;
 	park.counter = cpu.amd ? MSR_K7_CTR0 : MSR_PERFCTR0;
 	park.selector = cpu.amd ? MSR_K7_CTL0 : MSR_EVNTSEL0;
-	park.control = cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
+	park.control = s->model.version < 2 ? 0 : cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
 	to_guest(s, parked, NULL);
 	if (!park.good)
 		return;

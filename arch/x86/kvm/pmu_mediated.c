@@ -92,7 +92,8 @@ static u32 pmc_msr(const struct kvm_pmc *pmc)
  */
 static __always_inline u64 above_width(const struct kvm_pmc *pmc)
 {
-	u64 mask = pmc->type == KVM_PMC_GP ? kvm_mediated_pmu_host.gp_mask : kvm_mediated_pmu_host.fixed_mask;
+	u64 mask = pmc->type == KVM_PMC_GP ? kvm_mediated_pmu_host.gp_mask :
+					     kvm_mediated_pmu_host.fixed_mask;
 
 	return mask & ~pmc_bitmask((struct kvm_pmc *)pmc);
 }
@@ -225,7 +226,8 @@ static bool model_has_pmu(const struct kvm_cpuid_entry2 *entries, int nr)
  *
  * Return: 0, or the error of perf_create_mediated_pmu().
  */
-int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, int nr)
+int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries,
+			       int nr)
 {
 	struct kvm *kvm = vcpu->kvm;
 	int r = 0;

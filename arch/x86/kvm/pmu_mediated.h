@@ -63,7 +63,8 @@ void kvm_mediated_pmu_unavailable(const char *what);
 void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *regs);
 void kvm_mediated_pmu_stop(void);
 
-int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, int nr);
+int kvm_mediated_pmu_set_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries,
+			       int nr);
 void kvm_mediated_pmu_destroy_vm(struct kvm *kvm);
 bool kvm_mediated_pmu_allows_pmu(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu);

@@ -46,7 +46,8 @@ static bool guest_only_works(void)
 			break;
 	}
 	i = min(i, AMD64_NUM_COUNTERS_CORE - 1);
-	wrmsrl(MSR_F15H_PERF_CTL + 2 * i, (old & ~AMD64_EVENTSEL_HOSTONLY) | AMD64_EVENTSEL_GUESTONLY);
+	wrmsrl(MSR_F15H_PERF_CTL + 2 * i,
+	       (old & ~AMD64_EVENTSEL_HOSTONLY) | AMD64_EVENTSEL_GUESTONLY);
 	rdmsrl(MSR_F15H_PERF_CTL + 2 * i, seen);
 	wrmsrl(MSR_F15H_PERF_CTL + 2 * i, old);
 	local_irq_restore(flags);
@@ -58,7 +59,7 @@ static bool guest_only_works(void)
 void svm_mediated_pmu_check(void)
 {
 	if (enable_mediated_pmu && !guest_only_works())
-		kvm_mediated_pmu_unavailable("selectors do not keep the guest-only bit, is this a guest itself?");
+		kvm_mediated_pmu_unavailable("selectors do not keep the guest-only bit");
 }
 
 /*
