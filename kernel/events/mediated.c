@@ -198,16 +198,21 @@ static void start_event(struct perf_event *event)
 		event->pmu->start(event, PERF_EF_RELOAD);
 }
 
+static bool has_counter(struct perf_event *event)
+{
+	return perf_pmu_is_mediated(event->pmu) && event->state == PERF_EVENT_STATE_ACTIVE;
+}
+
 static void visit_active_events(struct list_head *active,
 				void (*func)(struct perf_event *event))
 {
 	struct perf_event *leader, *event;
 
 	list_for_each_entry(leader, active, active_list) {
-		if (perf_pmu_is_mediated(leader->pmu) && leader->state == PERF_EVENT_STATE_ACTIVE)
+		if (has_counter(leader))
 			func(leader);
 		for_each_sibling_event(event, leader) {
-			if (perf_pmu_is_mediated(event->pmu) && event->state == PERF_EVENT_STATE_ACTIVE)
+			if (has_counter(event))
 				func(event);
 		}
 	}
