@@ -21,6 +21,7 @@ enum mark_op {
 	MARK_OP_SAY	= 3,
 	MARK_OP_OFF	= 4,
 	MARK_OP_SAVE	= 5,	/* the machine's state, where its configuration names a directory for it */
+	MARK_OP_SMI	= 6,	/* an SMI, RCX ticks later */
 };
 
 /* What mark_read() takes; all counts are machine-wide and since power-on. */
@@ -49,6 +50,10 @@ enum mark_index {
 	TRUTH_LIVE_LVTPC		= 20,
 	TRUTH_LIVE_SELECTOR		= 21,
 	TRUTH_LIVE_COUNTER		= 22,
+	/* Of SMM, which is neither host nor guest. */
+	TRUTH_SMIS			= 23,
+	TRUTH_SMM_INSNS			= 24,
+	TRUTH_SMM_BRANCHES		= 25,
 	TRUTH_EXITS_BY_REASON		= 0x100,	/* + VMX basic exit reason or SVM exit code */
 };
 

@@ -349,6 +349,7 @@ static const struct vm_op {
 	{ 'b', 0, "WBINVD", "0f09*" },
 	{ 'x', 0, "an interrupt for nobody", "b930080000 b841000000 ba05000000 0f30*" },
 	{ 't', 0, "WRMSR of the timer's deadline", "b9e0060000 b8ffffffff baffffff7f 0f30*" },
+	{ 'y', 1, "an SMI, three instructions later", "48b80600554d504d564b b903000000 6687db" },
 	{ 'h', 0, "an interrupt for itself, and HLT", "b930080000 b841000000 31d2 0f30* fb f4* fa" },
 };
 

@@ -29,7 +29,10 @@
 #include "perf_event.h"
 
 DEFINE_PER_CPU(bool, perf_guest_lvtpc);
-/* The host was owed an NMI when the guest took over. */
+/*
+ * The host was owed an NMI when the guest last took over, and nobody has found
+ * one without a cause since.
+ */
 static DEFINE_PER_CPU(bool, late_host_nmi);
 
 /*
@@ -102,13 +105,13 @@ void perf_put_guest_lvtpc(void)
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 	barrier();
 	__this_cpu_write(perf_guest_lvtpc, false);
-	__this_cpu_write(late_host_nmi, false);
 }
 EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
 
 /*
- * An NMI, when the PMU is a guest's by now: is it one that the host was owed?
- * On AMD it can also be one of several, the first of which has dealt with all.
+ * An NMI without a cause, because the PMU is a guest's by now or was in between:
+ * is it one that the host was owed?  On AMD it can also be one of several, the
+ * first of which has dealt with all.
  */
 bool perf_guest_lvtpc_nmi(void)
 {

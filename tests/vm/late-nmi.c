@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: an NMI of one of the host's events that is still on its way when a guest gets the PMU is taken for what it is: no
+ * unknown NMI in the log, no PMI of the guest, nothing in the guest's counters, and the event goes on sampling.
+ *
+ * The machine's NMIs come some instructions behind the overflow (nmi_delay), and the event overflows at ever other places of
+ * KVM's way into the guest.  Another event beside it, of the host's branches, makes NMIs of its own, which may find that the
+ * one before has dealt with theirs.
+ */
+#include "vm.h"
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+
+#define ROUNDS	40
+#define EXITS	100
+
+static struct {
+	uint64_t counted, truth;
+} g;
+
+/* Counts its branches between two readings: exits make none. */
+static void guest(void *unused)
+{
+	uint64_t from, to, truth;
+	unsigned int i;
+
+	(void)unused;
+	vm_seen.pmis = 0;
+	wrmsr(MSR_X2APIC_LVTPC, VM_PMI);
+	if (vm_seen.amd) {
+		wrmsr(MSR_AMD_CTL0, 0xc2 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
+		wrmsr(MSR_AMD_CTR0, 0);
+	} else {
+		wrmsr(MSR_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
+		wrmsr(MSR_PMC0, 0);
+		wrmsr(MSR_GLOBAL_CTRL, 1);
+	}
+	truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
+	from = rdmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0);
+	for (i = 0; i < EXITS; i++) {
+		uint32_t a = 0, b, c = 0, d;
+
+		asm volatile("cpuid\n\t.rept 100\n\tnop\n\t.endr" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
+	}
+	to = rdmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0);
+	g.truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth;
+	g.counted = to - from;
+	if (vm_seen.amd)
+		wrmsr(MSR_AMD_CTL0, 0);
+	else
+		wrmsr(MSR_GLOBAL_CTRL, 0);
+}
+
+/* Lines of the kernel's log about NMIs that nobody has wanted. */
+static unsigned int unknown(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	unsigned int n = 0;
+	char line[2048];
+	ssize_t size;
+
+	must(fd >= 0, "the log");
+	while ((size = read(fd, line, sizeof(line) - 1)) > 0 || (size < 0 && errno == EPIPE)) {
+		if (size < 0)
+			continue;
+		line[size] = '\0';
+		n += !!strstr(line, "NMI received for unknown reason");
+	}
+	close(fd);
+	return n;
+}
+
+/* Exits for NMIs. */
+static uint64_t nmi_exits(void)
+{
+	return mark_read(TRUTH_EXITS_BY_REASON + (on_amd() ? 0x61 : 0));
+}
+
+int main(void)
+{
+	static struct vm vm;
+	struct perf_event_attr attr = {
+		.size = sizeof(attr), .type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_guest = 1,
+		.sample_type = PERF_SAMPLE_IP, .wakeup_events = 1000000,
+	};
+	uint64_t pmis = 0, wrong = 0, arrived, samples = 0, before, counted = 0;
+	unsigned int round, log, rounds_without = 0;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm_call(&vm, guest, NULL);
+	log = unknown();
+	arrived = nmi_exits();
+	for (round = 0; round < ROUNDS; round++) {
+		struct perf_event_mmap_page *p;
+		uint64_t value;
+		int fd, other;
+
+		attr.config = PERF_COUNT_HW_BRANCH_INSTRUCTIONS;
+		attr.sample_period = 301 + 3 * round;
+		other = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		attr.config = PERF_COUNT_HW_INSTRUCTIONS;
+		attr.sample_period = 1999 + 7 * round;
+		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		must(fd >= 0 && other >= 0, "events");
+		p = mmap(NULL, 9 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		must(p != MAP_FAILED, "its buffer");
+		before = mark_read(TRUTH_EXITS);
+		vm_call(&vm, guest, NULL);
+		pmis += vm_seen.pmis;
+		wrong += g.counted != g.truth;
+		must(read(fd, &value, sizeof(value)) == sizeof(value), "the event can be read");
+		counted += value;
+		samples += p->data_head / 16;
+		rounds_without += !p->data_head;
+		must(mark_read(TRUTH_EXITS) - before >= EXITS, "the guest exits");
+		munmap(p, 9 * 4096);
+		close(fd);
+		close(other);
+	}
+	arrived = nmi_exits() - arrived;
+	sayf("# %llu samples of %llu instructions; %llu NMIs came in the guest", (unsigned long long)samples,
+	     (unsigned long long)counted, (unsigned long long)arrived);
+	/* AMD's driver waits for an event's NMI when it stops it, and all events are stopped before a guest gets the PMU. */
+	if (!vm_seen.amd || !vm_seen.mediated)
+		check(arrived >= 10, "NMIs that come in the guest: %llu", (unsigned long long)arrived);
+	check_equal("rounds without a sample", rounds_without, 0, "the event samples in each");
+	check_equal("PMIs of the guest", pmis, 0, "its counter is far from its end");
+	check_equal("rounds in which the guest counts wrongly", wrong, 0, "its branches, to the last one");
+	check_equal("unknown NMIs in the log", unknown() - log, 0, "each is known");
+	vm_close(&vm);
+	return check_done();
+}
