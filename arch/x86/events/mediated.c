@@ -13,8 +13,10 @@
  *	load:	host's events out, global control 0, LVTPC, guest's registers
  *	put:	global control 0, guest's registers saved, LVTPC, host's events in
  */
+#include <linux/bitops.h>
 #include <linux/export.h>
 #include <linux/hardirq.h>
+#include <linux/jiffies.h>
 #include <linux/kprobes.h>
 #include <linux/lockdep.h>
 #include <linux/perf_event.h>
@@ -30,29 +32,49 @@
 
 DEFINE_PER_CPU(bool, perf_guest_lvtpc);
 /*
- * The host was owed an NMI when the guest last took over, and nobody has found
- * one without a cause since.
+ * So many NMIs without a cause are ones that the host was owed when guests took
+ * over, until this time in jiffies.
  */
-static DEFINE_PER_CPU(bool, late_host_nmi);
+static DEFINE_PER_CPU(unsigned int, late_host_nmis);
+static DEFINE_PER_CPU(unsigned long, late_host_nmis_end);
 
 /*
- * A counter of the host may have overflowed in the last moment before it was
- * stopped, and the NMI be on its way.  Its event has been updated, the NMI has
- * nothing left to do, but it must not become an unknown one.
+ * The NMI comes at once, but for what blocks it: a guest's own NMI that was
+ * injected and is not over.  As long as AMD's driver takes NMIs to be latent.
  */
-static bool host_nmi_may_come(void)
+#define LATE_HOST_NMI	(HZ / 10)
+
+/*
+ * Counters of the host may have overflowed in the last moment before they were
+ * stopped, and their NMIs be on the way.  The events have been updated, and the
+ * NMIs have nothing left to do, but they must not become unknown ones.
+ */
+static void expect_host_nmis(void)
 {
+	unsigned int nr;
 	u64 status;
 
 	if (!perf_mediated_host_waits())
-		return false;
+		return;
 
-	if (boot_cpu_has(X86_FEATURE_PERFMON_V2))
+	/* Intel masks LVTPC with the first one. */
+	if (boot_cpu_has(X86_FEATURE_PERFMON_V2)) {
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-	else
+		nr = hweight64(status);
+	} else {
 		rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+		nr = !!status;
+	}
 
-	return status;
+	if (!nr)
+		return;
+
+	/* Those that have not come by now were taken with another one's cause. */
+	if (time_after(jiffies, __this_cpu_read(late_host_nmis_end)))
+		__this_cpu_write(late_host_nmis, 0);
+
+	__this_cpu_write(late_host_nmis_end, jiffies + LATE_HOST_NMI);
+	this_cpu_add(late_host_nmis, nr);
 }
 
 /**
@@ -76,7 +98,7 @@ void perf_load_guest_lvtpc(u32 lvtpc)
 	/* The NMI handler writes LVTPC: it has to know before it is changed. */
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
 		x86_pmu_clear_dirty(this_cpu_ptr(&cpu_hw_events));
-		__this_cpu_write(late_host_nmi, host_nmi_may_come());
+		expect_host_nmis();
 		__this_cpu_write(perf_guest_lvtpc, true);
 		barrier();
 	}
@@ -115,8 +137,9 @@ EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
  */
 bool perf_guest_lvtpc_nmi(void)
 {
-	if (__this_cpu_read(late_host_nmi)) {
-		__this_cpu_write(late_host_nmi, false);
+	if (__this_cpu_read(late_host_nmis) &&
+	    time_before_eq(jiffies, __this_cpu_read(late_host_nmis_end))) {
+		this_cpu_dec(late_host_nmis);
 		return true;
 	}
 
