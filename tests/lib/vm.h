@@ -345,6 +345,7 @@ static const struct vm_op {
 	{ 'M', 1, "a read where no memory is", "8b042500000030*" },
 	{ 'f', 1, "nop, emulated by force", "0f0b6b766d90*" },
 	{ 'F', 1, "jmp, emulated by force", "0f0b6b766deb00^" },
+	{ 'L', 1, "ENTER and LEAVE, emulated by force", "0f0b6b766dc8000000* 0f0b6b766dc9*" },
 	{ 'v', 1, "hypercall", NULL },
 	{ 'b', 0, "WBINVD", "0f09*" },
 	{ 'x', 0, "an interrupt for nobody", "b930080000 b841000000 ba05000000 0f30*" },

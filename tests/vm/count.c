@@ -25,6 +25,7 @@ static const struct {
 	{ "memory that is not there", "(nWM)10 U (nWM)7 K n" },
 	{ "forced", "(nf)10 U (nf)7 K n" },
 	{ "forced branches", "(nF)10 U (nF)7 K n" },
+	{ "forced ENTER and LEAVE, which are no branches", "(nL)10 U (nL)7 K n" },
 	{ "hypercall", "(nv)10 U (nv)7 K n" },
 	{ "WBINVD", "(nb)10" },
 	{ "interrupts for nobody", "(nxn)5" },

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: when the host has taken all counters of the CPU and given them back, a guest's counter counts on.  With a mediated vPMU
+ * it never stops; with a perf-based one it may stand for as long as there is no counter for it, and no longer.
+ *
+ * The host takes them by pinned events of the CPU, as its watchdog and monitoring do; perf then puts KVM's event, which is
+ * pinned too, in the error state, out of which nobody but KVM can bring it.  Nothing that the counter counts is emulated, so
+ * that KVM has no other reason to look at it.
+ */
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+
+#include "vm.h"
+
+#define EVENTS	16
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+static int fd[EVENTS];
+static unsigned int hooks, opened;
+
+static int event(uint64_t config)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = config, .pinned = 1, .exclude_guest = vm_seen.mediated,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static void give_back(void)
+{
+	while (opened)
+		close(fd[--opened]);
+}
+
+/* At the first point all counters are taken, at the second they are given back; at the others nothing happens. */
+static void hook(struct vm *unused)
+{
+	(void)unused;
+	if (++hooks == 1)
+		while (opened < EVENTS) {
+			fd[opened] = event(PERF_COUNT_HW_BRANCH_INSTRUCTIONS);
+			must(fd[opened] >= 0, "a pinned event of the CPU");
+			opened++;
+		}
+	else if (hooks == 2)
+		give_back();
+}
+
+static void before(struct vm *unused)
+{
+	(void)unused;
+	hooks = 0;
+	give_back();
+}
+
+static const struct {
+	const char *what, *letters;
+	enum vm_event event;
+	bool interrupt;
+} rows[] = {
+	/* OUT is no branch: KVM emulates none of what is counted. */
+	{ "branches", "(nj)90 H (nj)90 H (nj)90 H (nj)90", VM_BRANCHES, false },
+	{ "branches, with an interrupt", "(nj)90 H (nj)90 H (nj)90 H (nj)90", VM_BRANCHES, true },
+	/* Here each OUT makes KVM look at the counter. */
+	{ "instructions", "n90 H n90 H n90 H n90", VM_INSNS, false },
+};
+
+int main(void)
+{
+	unsigned int row;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm.hook = hook;
+	vm.before = before;
+	for (row = 0; row < ARRAY_SIZE(rows); row++) {
+		uint64_t all, taken, last, want;
+
+		vm_body(&body, rows[row].letters);
+		memset(&s.counter, 0, sizeof(s.counter));
+		s.body = &body;
+		s.n = 1;
+		s.counter[0] = (struct vm_counter) {
+			.event = rows[row].event, .privilege = VM_KERNEL, .interrupt = rows[row].interrupt,
+		};
+		vm_stretch(&vm, &s);
+		all = vm_expected(&s, 0);
+		taken = vm_events(&s, 0, 0, 1);
+		last = vm_events(&s, 0, 1, VM_END);
+		want = vm_seen.mediated ? all : all - taken;
+		sayf("# %s: counted %llu of %llu; %llu while all counters were the host's, %llu behind that", rows[row].what,
+		     (unsigned long long)s.counter[0].value, (unsigned long long)all, (unsigned long long)taken,
+		     (unsigned long long)last);
+		/* What KVM emulates it counts in any case. */
+		check_between(rows[row].what, s.counter[0].value, want, all, "all but what it may stand for");
+		/* An end behind that time has to be told. */
+		if (!rows[row].interrupt)
+			continue;
+		s.counter[0].start = -(all - 20) & VM_MASK;
+		vm_stretch(&vm, &s);
+		check_equal("PMIs, the counter has passed its end", vm_seen.pmis, s.counter[0].value < 100, "one if it has");
+		if (vm_seen.mediated)
+			check_equal("PMIs", vm_seen.pmis, 1, "the counter is the guest's own");
+		s.counter[0].start = 0;
+	}
+	give_back();
+	check(vm_seen.mediated == !vm_stat(&vm, "pmu_counters_lost"), "the vCPU's statistic: %llu counters lost",
+	      (unsigned long long)vm_stat(&vm, "pmu_counters_lost"));
+	vm_close(&vm);
+	return check_done();
+}

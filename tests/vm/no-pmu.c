@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a VM whose owner wants no PMU for it (KVM_PMU_CAP_DISABLE; QEMU's pmu=off, Firecracker) has none, costs the host none, and
+ * sees none:
+ *
+ *	the host	perf may have events that count in guests, before and beside such a VM, be the vPMU mediated or not
+ *	the guest	what it reads by RDPMC and RDMSR is 0 or a #GP, never a value of the host's; what it writes changes nothing
+ *			that the host counts, also where a guest probes for a PMU as Linux does at boot
+ *	the log		has not a line for each access (AMD's CPUID cannot say that there are no counters at all, so all probe)
+ */
+#include <linux/kvm.h>
+#include <linux/perf_event.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+/* vm.h makes VMs with a PMU: here each of them is to have none. */
+static inline int without_pmu(int fd, unsigned long request, unsigned long argument)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args[0] = KVM_PMU_CAP_DISABLE };
+	extern int no_pmu_cap;
+	int r = ioctl(fd, request, argument);
+
+	if (request == KVM_CREATE_IRQCHIP && !r)
+		no_pmu_cap = ioctl(fd, KVM_ENABLE_CAP, &cap);
+	return r;
+}
+
+int no_pmu_cap = -1;
+#define ioctl(fd, request, argument) without_pmu(fd, request, (unsigned long)(argument))
+
+#include "vm.h"
+
+static struct vm vm;
+
+/* ---- in the guest: a #GP skips the instruction, all of which here are of two bytes */
+
+static volatile uint32_t __attribute__((used)) faults;
+extern char gp_entry[];
+
+asm(	".pushsection .text\n"
+	"gp_entry:\n\t"
+	"add $8, %rsp\n\t"
+	"addq $2, (%rsp)\n\t"
+	"incl faults\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+static struct {
+	uint64_t rdpmc[6], rdmsr[6], most;
+	uint32_t counter, selector, step, faulted, reads;
+} g;
+
+static uint64_t read_pmc(uint32_t index)
+{
+	uint32_t lo = 0, hi = 0;
+
+	asm volatile("rdpmc" : "+a" (lo), "+d" (hi) : "c" (index) : "memory");
+	return faults ? 0 : (uint64_t)hi << 32 | lo;
+}
+
+static uint64_t read_msr(uint32_t msr)
+{
+	uint32_t lo = 0, hi = 0;
+
+	asm volatile("rdmsr" : "+a" (lo), "+d" (hi) : "c" (msr) : "memory");
+	return faults ? 0 : (uint64_t)hi << 32 | lo;
+}
+
+/* As Linux probes, and a bit more. */
+static void probe(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	g.faulted = g.reads = 0;
+	for (i = 0; i < 6; i++) {
+		faults = 0;
+		wrmsr(g.counter + i * g.step, 0xabcd);
+		wrmsr(g.selector + i * g.step, 0x4300c0);
+		g.faulted += faults;
+		faults = 0;
+		g.rdmsr[i] = read_msr(g.counter + i * g.step);
+		g.faulted += faults;
+		faults = 0;
+		g.rdpmc[i] = read_pmc(i);
+		g.faulted += faults;
+		g.reads += g.rdmsr[i] || g.rdpmc[i];
+	}
+	faults = 0;
+	if (vm_seen.amd) {
+		wrmsr(0xc0000301, 0x3f);
+	} else {
+		wrmsr(MSR_FIXED_CTR_CTRL, 0x333);
+		wrmsr(MSR_GLOBAL_CTRL, 0x7000000ffULL);
+	}
+	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+}
+
+static void clean(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	for (i = 0; i < 6; i++)
+		wrmsr(g.selector + i * g.step, 0);
+}
+
+/* ---- in the host */
+
+static int event(uint64_t config, bool exclude_guest)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = config, .exclude_kernel = 1, .exclude_hv = 1,
+		.exclude_guest = exclude_guest,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static void run(void)
+{
+	vm_call(&vm, probe, NULL);
+}
+
+static unsigned int lines(void)
+{
+	FILE *file = popen("dmesg | grep -c -E 'kvm.*(wrmsr|rdmsr|perfctr|MSR)'", "r");
+	unsigned int n = 0;
+
+	must(file && fscanf(file, "%u", &n) == 1, "the kernel's log");
+	pclose(file);
+	return n;
+}
+
+static void all(const char *model)
+{
+	unsigned int i, noise = lines();
+	int before, beside, fd[3];
+	char what[128];
+
+	before = event(PERF_COUNT_HW_INSTRUCTIONS, false);
+	check(before >= 0, "%s: an event that counts in guests, before there is the VM", model);
+	vm_open(&vm);
+	check(!no_pmu_cap, "%s: the PMU of the VM can be disabled", model);
+	vm_idt[13].low = ((uint64_t)gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			 ((uint64_t)gp_entry >> 16 & 0xffff) << 48;
+	vm_idt[13].high = 0;
+	vm_call(&vm, vm_guest_prepare, NULL);
+	beside = event(PERF_COUNT_HW_CPU_CYCLES, false);
+	check(beside >= 0, "%s: and one beside it", model);
+
+	for (i = 0; i < 3; i++) {
+		fd[i] = event(i == 0 ? PERF_COUNT_HW_INSTRUCTIONS : i == 1 ? PERF_COUNT_HW_BRANCH_INSTRUCTIONS :
+			      PERF_COUNT_HW_CPU_CYCLES, true);
+		must(fd[i] >= 0, "an event of the host");
+	}
+	/* The first time brings in pages. */
+	run();
+	snprintf(what, sizeof(what), "%s: the host's event beside a guest that writes to all there might be", model);
+	check_equal(what, vm_apart(fd[0], run), 0, "from the machine's count of the host's user mode");
+	snprintf(what, sizeof(what), "%s: counters in which the guest has read anything", model);
+	check_equal(what, g.reads, 0, "0 or #GP");
+	sayf("# %s: %u of 18 accesses are a #GP; RDPMC(0) %#llx, RDMSR %#llx", model, g.faulted, (unsigned long long)g.rdpmc[0],
+	     (unsigned long long)g.rdmsr[0]);
+	check(!vm_seen.pmis, "%s: no PMI", model);
+	vm_call(&vm, clean, NULL);
+	for (i = 0; i < 3; i++)
+		close(fd[i]);
+	close(beside);
+	close(before);
+	vm_close(&vm);
+	noise = lines() - noise;
+	snprintf(what, sizeof(what), "%s: lines in the log", model);
+	check_between(what, noise, 0, 2, "not one for each access");
+}
+
+static void hide(struct kvm_cpuid_entry2 *e)
+{
+	/* PDCM stays, as with QEMU's pmu=off: vm.h sets IA32_PERF_CAPABILITIES. */
+	if (e->function == 0xa || e->function == 0x80000022)
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+	if (e->function == 0x80000001)
+		e->ecx &= ~(1U << 23);
+}
+
+int main(void)
+{
+	unsigned int i;
+
+	must(mark_present(), "this is our machine");
+	for (i = 0; i < 2; i++) {
+		vm_model = i ? hide : NULL;
+		g.counter = !on_amd() ? MSR_PERFCTR0 : i ? 0xc0010004 : MSR_AMD_CTR0;
+		g.selector = !on_amd() ? MSR_EVNTSEL0 : i ? 0xc0010000 : MSR_AMD_CTL0;
+		g.step = on_amd() && !i ? 2 : 1;
+		all(i ? "no PMU in CPUID either" : "CPUID as offered");
+	}
+	return check_done();
+}

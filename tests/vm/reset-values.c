@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a guest finds the PMU's registers as the manuals say, and they take what drivers write:
+ *
+ *	reset		Intel: all general counters are enabled in IA32_PERF_GLOBAL_CTRL behind RESET, so that who knows of version 1
+ *			only, and never writes it, has counters that count (firmware, small kernels, unikernels)
+ *	selectors	AMD: bits that are reserved or another mode's are ignored and no #GP (Linux's driver writes the host-only bit
+ *			where a guest's program excludes guests, as rr does), and the counter counts
+ *	legacy writes	Intel: a write of a counter by its old name takes 32 bits and extends their sign; by its new name it takes all
+ *			of the counter's bits, and one more is a #GP
+ */
+#include "vm.h"
+
+static struct vm vm;
+
+static volatile uint32_t __attribute__((used)) faults;
+extern char gp_entry[];
+
+/* A #GP skips the instruction, which is of two bytes. */
+asm(	".pushsection .text\n"
+	"gp_entry:\n\t"
+	"add $8, %rsp\n\t"
+	"addq $2, (%rsp)\n\t"
+	"incl faults\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+static struct {
+	uint32_t selector, counter;
+	uint64_t select, write;
+	uint32_t write_msr;
+	uint64_t count, value, faults, disturbed;
+	uint64_t selected;
+} g;
+
+/* One selector on, a hundred nops and two more, off; nothing else is written. */
+static void count(void *unused)
+{
+	uint32_t lo = g.select, hi = g.select >> 32;
+	uint64_t exits;
+
+	(void)unused;
+	faults = 0;
+	wrmsr(g.selector, 0);
+	wrmsr(g.counter, 0);
+	exits = mark_read(TRUTH_EXITS);
+	asm volatile("wrmsr\n\t.rept 100\n\tnop\n\t.endr\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
+		     : "+a" (lo), "+d" (hi) : "c" (g.selector) : "memory");
+	g.disturbed = mark_read(TRUTH_EXITS) - exits - 2;
+	g.count = rdmsr(g.counter);
+	/* And what a selector is read as. */
+	wrmsr(g.selector, g.select);
+	g.selected = rdmsr(g.selector);
+	wrmsr(g.selector, 0);
+	g.faults = faults;
+}
+
+static void write_and_read(void *unused)
+{
+	(void)unused;
+	faults = 0;
+	wrmsr(g.write_msr, g.write);
+	g.value = rdmsr(g.counter);
+	g.faults = faults;
+}
+
+static void ask(void)
+{
+	unsigned int tries = 0;
+
+	vm_call(&vm, count, NULL);
+	do {
+		vm_call(&vm, count, NULL);
+		must(++tries < VM_TRIES, "the host's ticks leave the code in peace");
+	} while (g.disturbed);
+}
+
+static void intel(void)
+{
+	static const struct {
+		uint32_t msr;
+		uint64_t write, want;
+		bool fault;
+		const char *what;
+	} rows[] = {
+		{ MSR_PERFCTR0, 5, 5, 0, "legacy, a small value" },
+		{ MSR_PERFCTR0, 0x80000000, 0xffff80000000, 0, "legacy, a negative one" },
+		{ MSR_PERFCTR0, 0xffffffff, 0xffffffffffff, 0, "legacy, the last one" },
+		{ MSR_PERFCTR0, 0x1200000034, 0x34, 0, "legacy, more than 32 bits" },
+		{ MSR_PMC0, 0x800000000001, 0x800000000001, 0, "full width" },
+		{ MSR_PMC0, 1ULL << 48, 0x800000000001, 1, "full width, a bit too much" },
+		{ MSR_PMC0, ~0ULL, 0x800000000001, 1, "full width, all bits" },
+	};
+	unsigned int i;
+	char what[128];
+
+	check_equal("IA32_PERF_GLOBAL_CTRL of a new vCPU", vm_get_msr(&vm, MSR_GLOBAL_CTRL), 0xff, "eight counters, enabled by RESET");
+	g.selector = MSR_EVNTSEL0;
+	g.counter = MSR_PERFCTR0;
+	g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
+	ask();
+	check_equal("a counter of a guest that knows of selectors only", g.count, 1 + 100 + 2, "WRMSR, the nops, two more");
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		g.write_msr = rows[i].msr;
+		g.write = rows[i].write;
+		vm_call(&vm, write_and_read, NULL);
+		snprintf(what, sizeof(what), "write, %s", rows[i].what);
+		check_equal(what, g.value, rows[i].want, "as hardware does");
+		check_equal(what, g.faults, rows[i].fault, "#GP where a bit is too much");
+	}
+}
+
+static void amd(void)
+{
+	static const struct {
+		const char *what;
+		uint64_t bits;
+		bool counts;		/* where SVM is not there, the manual leaves open what a mode's bit does */
+	} rows[] = {
+		{ "nothing more", 0, 1 },
+		{ "the host-only bit", 1ULL << 41, 0 },
+		{ "the guest-only bit", 1ULL << 40, 0 },
+		{ "both", 3ULL << 40, 1 },
+		{ "a reserved bit", 1ULL << 21, 1 },
+		{ "bit 19, which was pin control", 1ULL << 19, 1 },
+		{ "bits 63 to 42", ~0ULL << 42, 1 },
+		{ "the host-only bit and an interrupt, as of rr on Zen", 1ULL << 41 | 1 << 20, 0 },
+	};
+	static const uint32_t selectors[] = { MSR_AMD_CTL0, MSR_AMD_CTL0 + 10, 0xc0010000, 0xc0010003 };
+	static const uint32_t counters[] = { MSR_AMD_CTR0, MSR_AMD_CTR0 + 10, 0xc0010004, 0xc0010007 };
+	uint64_t plain = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
+	unsigned int i, k;
+	char what[128];
+
+	for (k = 0; k < ARRAY_SIZE(selectors); k++)
+		for (i = 0; i < ARRAY_SIZE(rows); i++) {
+			g.selector = selectors[k];
+			g.counter = counters[k];
+			g.select = plain | rows[i].bits;
+			ask();
+			snprintf(what, sizeof(what), "selector %#x with %s", selectors[k], rows[i].what);
+			check_equal(what, g.faults, 0, "no #GP");
+			if (rows[i].counts)
+				check_equal(what, g.count, 1 + 1 + 100 + 2, "WRMSR, the entry behind it, the nops, two more");
+			else
+				sayf("# %s: counts %llu", what, (unsigned long long)g.count);
+			check_equal(what, g.selected & 0xffffffffULL & ~0x280000ULL, plain | (rows[i].bits & 1 << 20),
+				    "what is defined stays as it was written");
+		}
+}
+
+static void without_svm(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 0x80000001)
+		e->ecx &= ~4U;		/* SVM: the guest is no hypervisor */
+}
+
+int main(void)
+{
+	must(mark_present(), "this is our machine");
+	vm_model = without_svm;
+	vm_open(&vm);
+	vm_idt[13].low = ((uint64_t)gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			 ((uint64_t)gp_entry >> 16 & 0xffff) << 48;
+	vm_idt[13].high = 0;
+	if (!vm_seen.amd) {
+		/* vm_guest_prepare() writes no register of the PMU. */
+		vm_call(&vm, vm_guest_prepare, NULL);
+		intel();
+	} else {
+		vm_call(&vm, vm_guest_prepare, NULL);
+		amd();
+	}
+	vm_close(&vm);
+	return check_done();
+}
