@@ -1142,6 +1142,54 @@ static inline void vm_check(const struct vm_stretch *s, const char *what)
 	}
 }
 
+/* ---- instructions that may fault, in the guest */
+
+/* A #GP skips its instruction, of two bytes as RDMSR, WRMSR and RDPMC are, and is counted. */
+static volatile uint32_t __attribute__((used)) guest_faults;
+extern char guest_gp_entry[];
+
+asm(	".pushsection .text\n"
+	"guest_gp_entry:\n\t"
+	"add $8, %rsp\n\t"
+	"addq $2, (%rsp)\n\t"
+	"incl guest_faults\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+/* Behind each vm_open(). */
+static inline void skip_faults(void)
+{
+	vm_idt[13].low = ((uint64_t)guest_gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			 ((uint64_t)guest_gp_entry >> 16 & 0xffff) << 48;
+	vm_idt[13].high = (uint64_t)guest_gp_entry >> 32;
+}
+
+static inline bool try_rdmsr(uint32_t msr, uint64_t *value)
+{
+	uint32_t lo = 0, hi = 0, before = guest_faults;
+
+	asm volatile("rdmsr" : "+a" (lo), "+d" (hi) : "c" (msr) : "memory");
+	*value = (uint64_t)hi << 32 | lo;
+	return guest_faults == before;
+}
+
+static inline bool try_rdpmc(uint32_t index, uint64_t *value)
+{
+	uint32_t lo = 0, hi = 0, before = guest_faults;
+
+	asm volatile("rdpmc" : "+a" (lo), "+d" (hi) : "c" (index) : "memory");
+	*value = (uint64_t)hi << 32 | lo;
+	return guest_faults == before;
+}
+
+static inline bool try_wrmsr(uint32_t msr, uint64_t value)
+{
+	uint32_t before = guest_faults;
+
+	wrmsr(msr, value);
+	return guest_faults == before;
+}
+
 /* The count of an event of the host, which is the first of what its reading gives. */
 static inline uint64_t vm_event_read(int fd)
 {

@@ -94,7 +94,6 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);
 	/* perf knows of no NMIs when there is no event at all, and one may be on its way when the others are closed. */
-	attr.config = PERF_COUNT_HW_INSTRUCTIONS;
 	attr.disabled = 1;
 	must(syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC) >= 0, "an event that does nothing");
 	attr.disabled = 0;

@@ -33,39 +33,12 @@ int no_pmu_cap = -1;
 
 static struct vm vm;
 
-/* ---- in the guest: a #GP skips the instruction, all of which here are of two bytes */
-
-static volatile uint32_t __attribute__((used)) faults;
-extern char gp_entry[];
-
-asm(	".pushsection .text\n"
-	"gp_entry:\n\t"
-	"add $8, %rsp\n\t"
-	"addq $2, (%rsp)\n\t"
-	"incl faults\n\t"
-	"iretq\n\t"
-	".popsection\n");
+/* ---- in the guest */
 
 static struct {
 	uint64_t rdpmc[6], rdmsr[6], most;
 	uint32_t counter, selector, step, faulted, reads;
 } g;
-
-static uint64_t read_pmc(uint32_t index)
-{
-	uint32_t lo = 0, hi = 0;
-
-	asm volatile("rdpmc" : "+a" (lo), "+d" (hi) : "c" (index) : "memory");
-	return faults ? 0 : (uint64_t)hi << 32 | lo;
-}
-
-static uint64_t read_msr(uint32_t msr)
-{
-	uint32_t lo = 0, hi = 0;
-
-	asm volatile("rdmsr" : "+a" (lo), "+d" (hi) : "c" (msr) : "memory");
-	return faults ? 0 : (uint64_t)hi << 32 | lo;
-}
 
 /* As Linux probes, and a bit more. */
 static void probe(void *unused)
@@ -75,19 +48,13 @@ static void probe(void *unused)
 	(void)unused;
 	g.faulted = g.reads = 0;
 	for (i = 0; i < 6; i++) {
-		faults = 0;
-		wrmsr(g.counter + i * g.step, 0xabcd);
-		wrmsr(g.selector + i * g.step, 0x4300c0);
-		g.faulted += faults;
-		faults = 0;
-		g.rdmsr[i] = read_msr(g.counter + i * g.step);
-		g.faulted += faults;
-		faults = 0;
-		g.rdpmc[i] = read_pmc(i);
-		g.faulted += faults;
+		g.faulted += !try_wrmsr(g.counter + i * g.step, 0xabcd);
+		g.faulted += !try_wrmsr(g.selector + i * g.step, 0x4300c0);
+		/* A #GP leaves 0. */
+		g.faulted += !try_rdmsr(g.counter + i * g.step, &g.rdmsr[i]);
+		g.faulted += !try_rdpmc(i, &g.rdpmc[i]);
 		g.reads += g.rdmsr[i] || g.rdpmc[i];
 	}
-	faults = 0;
 	if (vm_seen.amd) {
 		wrmsr(0xc0000301, 0x3f);
 	} else {
@@ -143,9 +110,7 @@ static void all(const char *model)
 	check(before >= 0, "%s: an event that counts in guests, before there is the VM", model);
 	vm_open(&vm);
 	check(!no_pmu_cap, "%s: the PMU of the VM can be disabled", model);
-	vm_idt[13].low = ((uint64_t)gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
-			 ((uint64_t)gp_entry >> 16 & 0xffff) << 48;
-	vm_idt[13].high = 0;
+	skip_faults();
 	vm_call(&vm, vm_guest_prepare, NULL);
 	beside = event(PERF_COUNT_HW_CPU_CYCLES, false);
 	check(beside >= 0, "%s: and one beside it", model);

@@ -13,18 +13,6 @@
 
 static struct vm vm;
 
-static volatile uint32_t __attribute__((used)) faults;
-extern char gp_entry[];
-
-/* A #GP skips the instruction, which is of two bytes. */
-asm(	".pushsection .text\n"
-	"gp_entry:\n\t"
-	"add $8, %rsp\n\t"
-	"addq $2, (%rsp)\n\t"
-	"incl faults\n\t"
-	"iretq\n\t"
-	".popsection\n");
-
 static struct {
 	uint32_t selector, counter;
 	uint64_t select, write;
@@ -40,7 +28,7 @@ static void count(void *unused)
 	uint64_t exits;
 
 	(void)unused;
-	faults = 0;
+	guest_faults = 0;
 	wrmsr(g.selector, 0);
 	wrmsr(g.counter, 0);
 	exits = mark_read(TRUTH_EXITS);
@@ -52,16 +40,16 @@ static void count(void *unused)
 	wrmsr(g.selector, g.select);
 	g.selected = rdmsr(g.selector);
 	wrmsr(g.selector, 0);
-	g.faults = faults;
+	g.faults = guest_faults;
 }
 
 static void write_and_read(void *unused)
 {
 	(void)unused;
-	faults = 0;
+	guest_faults = 0;
 	wrmsr(g.write_msr, g.write);
 	g.value = rdmsr(g.counter);
-	g.faults = faults;
+	g.faults = guest_faults;
 }
 
 static void ask(void)
@@ -160,17 +148,13 @@ int main(void)
 	must(mark_present(), "this is our machine");
 	vm_model = without_svm;
 	vm_open(&vm);
-	vm_idt[13].low = ((uint64_t)gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
-			 ((uint64_t)gp_entry >> 16 & 0xffff) << 48;
-	vm_idt[13].high = 0;
-	if (!vm_seen.amd) {
-		/* vm_guest_prepare() writes no register of the PMU. */
-		vm_call(&vm, vm_guest_prepare, NULL);
-		intel();
-	} else {
-		vm_call(&vm, vm_guest_prepare, NULL);
+	skip_faults();
+	/* This writes no register of the PMU. */
+	vm_call(&vm, vm_guest_prepare, NULL);
+	if (vm_seen.amd)
 		amd();
-	}
+	else
+		intel();
 	vm_close(&vm);
 	return check_done();
 }
