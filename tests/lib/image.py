@@ -57,6 +57,16 @@ class Failed(Exception):
         self.following = following
 
 
+def commit():
+    """What is checked out, or nothing if that is not known."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=TOP, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def _next(command):
     return os.environ.get("NEXT") or command
 
