@@ -20,7 +20,7 @@ position p;
 	perf@p(...)
 
 @fastpath@
-identifier fn =~ "fastpath|_irqoff$|_pmu_trigger_event$|^kvm_pmu_incr_counter$";
+identifier fn =~ "fastpath|_irqoff$|_pmu_count_emulated$|_pmu_(instruction|branch)_retired$|^kvm_pmu_incr_counter$";
 identifier perf = { perf_event_pause, perf_event_period, perf_event_enable, perf_event_disable, perf_event_read_value,
 	perf_event_release_kernel, perf_event_create_kernel_counter, pmc_pause_counter, pmc_resume_counter,
 	pmc_reprogram_counter, pmc_release_perf_event, pmc_stop_counter, pmc_read_counter, pmc_write_counter,

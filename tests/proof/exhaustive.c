@@ -161,12 +161,13 @@ static void perf_counts(struct history *h, bool heard)
 	h->whole = plain_event(h->whole, h->c.mask);
 	by_perf = after(h, h->start, h->perf);
 	over = --h->left == 0;
-	/* Later overflows come at perf's own distance, and tell nothing new. */
+	/* Later overflows come at perf's own distance, and tell nothing new.  So small a counter is never far from its end. */
 	if (by_perf.wraps == 0 || (by_perf.wraps == 1 && by_perf.value == 0))
 		judge(P_history_period, h, over == (by_perf.wraps == 1));
 	if (over) {
 		h->left = h->c.period;
-		h->c.reported |= heard;
+		if (heard)
+			caller_report(&h->c);
 	}
 }
 
@@ -224,6 +225,7 @@ static void operate(struct history *h, u64 operation)
 		begin(h);
 	}
 	judge(P_history_read, h, caller_read(&h->c) == h->whole.value);
+	judge(P_history_room, h, h->perf >= h->c.period || h->emulated > h->c.room || !h->whole.wraps);
 }
 
 static void histories(const struct history *so_far, int length)

@@ -139,6 +139,9 @@ static inline u64 told(const struct stretch *s)
 	PROPERTY(period_wraps, "as many events as the period wrap the counter, to zero") \
 	PROPERTY(period_least, "fewer do not") \
 	PROPERTY(period_range, "a period is 1 to 2^width, whatever bits beyond the width the value has") \
+	PROPERTY(room_safe, "until perf has counted its period less the room, or KVM emulated more than that, both together have not wrapped it") \
+	PROPERTY(room_early, "when perf has counted that, as many events as the room are left to the end") \
+	PROPERTY(room_near, "a counter that is not far from its end has no room: each emulated event is looked at") \
 	PROPERTY(told, "what perf reported and KVM owes is every overflow that one consume can tell, and no other") \
 	PROPERTY(told_all, "in a stretch of at most 2^width events, it is as many as the reference has")
 
@@ -259,6 +262,38 @@ static inline bool holds_period_range(const struct stretch *s)
 	u64 period = pmc_count_period(s->value | s->junk, s->mask);
 
 	return period >= 1 && period - 1 <= s->mask && period == pmc_count_period(s->value, s->mask);
+}
+
+/* What perf is asked for. */
+static inline u64 asked_of(const struct stretch *s)
+{
+	u64 period = pmc_count_period(s->value, s->mask);
+
+	return period - pmc_count_room(period);
+}
+
+static inline bool holds_room_safe(const struct stretch *s)
+{
+	if (s->perf >= asked_of(s) || s->emulated > pmc_count_room(pmc_count_period(s->value, s->mask)))
+		return true;
+	return s->by_perf.wraps + s->by_emulated.wraps == 0;
+}
+
+static inline bool holds_room_early(const struct stretch *s)
+{
+	u64 room = pmc_count_room(pmc_count_period(s->value, s->mask));
+
+	if (s->perf != asked_of(s))
+		return true;
+	/* perf takes no period of 0; and the report is no overflow yet, if it is early. */
+	return s->perf && s->by_perf.wraps == !room && (room ? s->mask + 1 - s->by_perf.value : 0) == room;
+}
+
+static inline bool holds_room_near(const struct stretch *s)
+{
+	u64 period = pmc_count_period(s->value, s->mask);
+
+	return period > PMC_COUNT_FAR || pmc_count_room(period) == 0;
 }
 
 static inline bool holds_told(const struct stretch *s)

@@ -134,4 +134,32 @@ static inline u64 pmc_count_period(u64 value, u64 mask)
 	return mask + 1 - (value & mask);
 }
 
+/*
+ * A counter is far from its end if more events than these would wrap it.
+ *
+ * It may then be looked at when perf reports the end less some room, and when
+ * that room is used up by emulated events, and need not be at each of them.  The
+ * price is one report of perf more on the way to the end, of some 2^14
+ * instructions of the host: on 2^24 events of the guest that is a thousandth.
+ * A counter that only counts is set to 2^31 or 2^47 events from its end, and
+ * most sampling periods are shorter than this, so they are spared that report.
+ */
+#define PMC_COUNT_FAR	(1ull << 24)
+
+/**
+ * pmc_count_room - how many emulated events may pass unlooked at
+ * @period: how far it is to the end of the counter
+ *
+ * perf has to be given @period less this.  As long as it has not reported, and no
+ * more than this many events were emulated, both together have not wrapped the
+ * counter.  Behind a report as many events are left to the end: a report may
+ * come that late and the end still be found exactly.
+ *
+ * Return: the number of events, 0 if each has to be looked at.
+ */
+static inline u64 pmc_count_room(u64 period)
+{
+	return period > PMC_COUNT_FAR ? PMC_COUNT_FAR >> 8 : 0;
+}
+
 #endif /* __KVM_X86_PMC_COUNT_H */

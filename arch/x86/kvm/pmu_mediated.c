@@ -304,8 +304,6 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_put(vcpu);
 	memset(m->selector, 0, sizeof(m->selector));
 	m->fixed_ctrl = 0;
-	m->emulated_insns = 0;
-	m->emulated_branches = 0;
 }
 
 /* ---- load and put */
@@ -654,20 +652,19 @@ static bool increment(struct kvm_pmc *pmc)
  * A selector that waits to be looked at, maybe written by the very instruction,
  * counts already.  For a mediated vPMU to look at it needs nothing of perf.
  */
-void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel)
+void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulated_event event)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
 	struct kvm_pmc *pmc;
 	u64 counters;
+	bool user;
 
 	if (kvm_test_request(KVM_REQ_PMU, vcpu))
 		kvm_pmu_reprogram_pending(vcpu);
 
-	if (eventsel == kvm_pmu_eventsel.INSTRUCTIONS_RETIRED)
-		counters = m->emulated_insns;
-	else
-		counters = m->emulated_branches;
+	user = kvm_x86_call(get_cpl)(vcpu);
+	counters = *pmu->emulates[event][user];
 	if (!counters)
 		return;
 
@@ -677,14 +674,9 @@ void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel)
 	counters &= kvm_mediated_pmu_ctrl(pmu);
 	for (; counters; counters &= counters - 1) {
 		pmc = kvm_pmc_idx_to_pmc(pmu, __ffs64(counters));
-		if (cpl_is_matched(pmc) && increment(pmc) && pmc_wants_pmi(pmc))
+		if (increment(pmc) && pmc_wants_pmi(pmc))
 			kvm_make_request(KVM_REQ_PMI, vcpu);
 	}
-}
-
-static bool selects(const struct kvm_pmc *pmc, u64 eventsel)
-{
-	return !((pmc->eventsel ^ eventsel) & AMD64_RAW_EVENT_MASK_NB);
 }
 
 /*
@@ -697,15 +689,6 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 	struct kvm_mediated_pmu *m = &pmu->mediated;
 	u64 selector, field;
 	int shift;
-
-	m->emulated_insns &= ~BIT_ULL(pmc->idx);
-	m->emulated_branches &= ~BIT_ULL(pmc->idx);
-	if (allowed && pmc_speculative_in_use(pmc)) {
-		if (selects(pmc, kvm_pmu_eventsel.INSTRUCTIONS_RETIRED))
-			m->emulated_insns |= BIT_ULL(pmc->idx);
-		if (selects(pmc, kvm_pmu_eventsel.BRANCH_INSTRUCTIONS_RETIRED))
-			m->emulated_branches |= BIT_ULL(pmc->idx);
-	}
 
 	if (pmc_is_gp(pmc)) {
 		selector = 0;

@@ -80,7 +80,7 @@ void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
 void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed);
-void __kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel);
+void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulated_event event);
 
 /*
  * The global control that makes the guest's counters count as it wants them to.
@@ -131,15 +131,6 @@ static __always_inline void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 {
 	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
 		__kvm_mediated_pmu_mode_changed(vcpu);
-}
-
-/* KVM has emulated an event: most guests have no counter that counts it. */
-static __always_inline void kvm_mediated_pmu_trigger_event(struct kvm_vcpu *vcpu, u64 eventsel)
-{
-	struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
-
-	if ((m->emulated_insns | m->emulated_branches) || kvm_test_request(KVM_REQ_PMU, vcpu))
-		__kvm_mediated_pmu_trigger_event(vcpu, eventsel);
 }
 
 #endif /* __KVM_X86_PMU_MEDIATED_H */

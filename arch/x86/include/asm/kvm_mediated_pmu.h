@@ -29,9 +29,6 @@
  * @selector: what the guest has selected, as far as the event filter lets it
  * @fixed_ctrl: the same of the fixed counters
  * @stale: selectors that are not yet in the registers; nothing if not @loaded
- * @emulated_insns: counters that count instructions, of those that KVM emulates
- *	too, as far as the event filter lets them
- * @emulated_branches: the same of branches
  */
 struct kvm_mediated_pmu {
 	bool	active;
@@ -45,8 +42,6 @@ struct kvm_mediated_pmu {
 	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
 	u64	fixed_ctrl;
 	u64	stale;
-	u64	emulated_insns;
-	u64	emulated_branches;
 };
 
 #endif /* _ASM_X86_KVM_MEDIATED_PMU_H */
