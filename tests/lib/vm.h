@@ -364,12 +364,15 @@ static const struct vm_op {
 #define VM_OP_STATUS		'Z'	/* RDMSR of the status */
 #define VM_OP_INVALID		'E'	/* OUT; the hook makes the state invalid, from here on KVM emulates all */
 #define VM_OP_VALID		'e'	/* the end of that */
+#define VM_OP_LOOP		'l'	/* twice the next of the body's loop[] instructions, and one */
+#define VM_OP_CPUIDS		'k'	/* as many CPUIDs as the next of the body's loop[]; no PMI in between */
 
 #define VM_CODE		4096
 
 struct vm_insn {
 	uint64_t next;		/* the address behind it */
 	bool user, branch, emulated;
+	uint32_t times;		/* that it is executed */
 };
 
 struct vm_body {
@@ -381,6 +384,8 @@ struct vm_body {
 	} set[VM_POINTS];
 	uint32_t get;
 	unsigned int sets;
+	uint32_t loop[VM_POINTS];
+	unsigned int loops;
 	/* The address behind a point's emulated instruction, and what is executed from the point's reading to it. */
 	struct {
 		char letter;
@@ -411,6 +416,7 @@ static inline void __attribute__((format(printf, 2, 3))) vm_emit(struct vm_body 
 		insn->user = body->user;
 		insn->branch = *s == '>' || *s == '^';
 		insn->emulated = *s == '*' || *s == '^' || body->emulating;
+		insn->times = 1;
 		while (*s && strchr("*^> ", *s))
 			s++;
 	}
@@ -520,6 +526,14 @@ static inline void vm_emit_letter(struct vm_body *body, char letter)
 		vm_end_point(body, letter);
 		vm_emit(body, "890425%08x 891425%08x", VM_WORD(&point->value), VM_WORD((uint8_t *)&point->value + 4));
 		return;
+	case VM_OP_LOOP:
+		vm_emit(body, "b9%08x ffc9 75fc>", VM_WORD(body->loop[body->loops++]));
+		return;
+	case VM_OP_CPUIDS:
+		vm_emit(body, "41b8%08x 31c0 0fa2*", VM_WORD(body->loop[body->loops]));
+		body->insn[body->insns - 1].times = body->loop[body->loops++];
+		vm_emit(body, "41ffc8 75f7>");
+		return;
 	}
 	while (op < vm_ops + ARRAY_SIZE(vm_ops) && op->letter != letter)
 		op++;
@@ -556,7 +570,7 @@ static inline const char *vm_compile(struct vm_body *body, const char *s, bool e
 
 static inline void vm_body(struct vm_body *body, const char *letters)
 {
-	body->length = body->insns = body->points = body->sets = 0;
+	body->length = body->insns = body->points = body->sets = body->loops = 0;
 	body->user = body->emulating = false;
 	vm_compile(body, letters, true);
 	must(!body->user && !body->emulating, "a stretch ends in the kernel, on the processor");
@@ -954,7 +968,8 @@ static inline uint64_t vm_emulated(const struct vm_body *body, const struct vm_c
 	unsigned int i;
 
 	for (i = 0; i < body->insns; i++)
-		n += body->insn[i].emulated && body->insn[i].next > behind && body->insn[i].next <= to && vm_counts(c, &body->insn[i]);
+		if (body->insn[i].emulated && body->insn[i].next > behind && body->insn[i].next <= to && vm_counts(c, &body->insn[i]))
+			n += body->insn[i].times;
 	return n;
 }
 

@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a VM-exit costs: instructions of the host, and accesses to the PMU's registers, for each of 1000 CPUIDs of the guest;
- * idle with no counter on, active with instructions, branches and cycles.  Instructions are those of the exit that has the
- * fewest: without an interrupt of the host, it has always the same.
+ * What a VM-exit costs: instructions of the host, and accesses to the PMU's registers, for each of 1000 CPUIDs of the guest:
+ *
+ *	idle	with no counter on
+ *	active	with instructions, branches and cycles, all far from their ends, as perf stat has them
+ *	near	the same some 2^20 events from their ends, as for a sampling period
+ *
+ * and of what else a guest does with a counter:
+ *
+ *	event	an event is put on a counter, read, and taken off, with the accesses that Linux's driver makes for it
+ *	sample	a counter overflows, and its PMI is taken: the stretch beside the same one without it
+ *
+ * Instructions are those of the exit, event or stretch that has the fewest: without an interrupt of the host, it has always
+ * the same.
  */
 #include "vm.h"
 
@@ -26,17 +36,35 @@ static void read_all(unsigned int at)
 	seen[at].guest = mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDPMC);
 }
 
+enum { IDLE, ACTIVE, NEAR };
+static const char * const name[] = { "idle", "active", "near" };
+
+static uint32_t counter_msr(unsigned int i)
+{
+	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i;
+}
+
+static uint32_t selector_msr(unsigned int i)
+{
+	return vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i;
+}
+
+static void global_ctrl(uint64_t value)
+{
+	if (!vm_seen.amd)
+		wrmsr(MSR_GLOBAL_CTRL, value);
+}
+
 static void guest(void *argument)
 {
-	unsigned int i, a, b, c, d, on = (uintptr_t)argument;
+	unsigned int i, a, b, c, d, how = (uintptr_t)argument;
 	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
 
 	for (i = 0; i < 3; i++) {
-		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, 0);
-		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, on ? event[vm_seen.amd][i] | 3 << 16 | 1 << 22 : 0);
+		wrmsr(counter_msr(i), how == NEAR ? -(1ULL << 20) & (vm_seen.amd ? VM_MASK : ~0U) : 0);
+		wrmsr(selector_msr(i), how == IDLE ? 0 : event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
 	}
-	if (!vm_seen.amd)
-		wrmsr(MSR_GLOBAL_CTRL, 7);
+	global_ctrl(7);
 	for (i = 0; i < 10; i++)
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 	fewest = ~0ULL;
@@ -50,26 +78,95 @@ static void guest(void *argument)
 	}
 	read_all(1);
 	for (i = 0; i < 3; i++)
-		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0);
+		wrmsr(selector_msr(i), 0);
+}
+
+static void guest_event(void *unused)
+{
+	unsigned int i, a, d;
+
+	(void)unused;
+	fewest = ~0ULL;
+	read_all(0);
+	for (i = 0; i < N; i++) {
+		uint64_t before = host_insns(), n;
+
+		global_ctrl(0);
+		wrmsr(counter_msr(0), vm_seen.amd ? 1ULL << 47 : 1U << 31);
+		wrmsr(selector_msr(0), 0xc0 | 3 << 16 | 1 << 22);
+		global_ctrl(7);
+		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
+		global_ctrl(0);
+		wrmsr(selector_msr(0), 0);
+		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
+		global_ctrl(7);
+		n = host_insns() - before;
+		fewest = n < fewest ? n : fewest;
+	}
+	read_all(1);
+}
+
+/*
+ * For tests/tool/cost and make run: how often it was done, or the exits of what does nothing else; instructions of the host
+ * for one, and accesses of the PMU by host and guest for all.
+ */
+static void say_cost(const char *what, uint64_t times)
+{
+	sayf("cost %s|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
+	     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
+	     (unsigned long long)(seen[1].guest - seen[0].guest));
+	check(seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
+}
+
+/* The stretch with a PMI, less the one without. */
+static void sample(struct vm *vm)
+{
+	static struct vm_body body;
+	static struct vm_stretch s;
+	uint64_t spent[2];
+	unsigned int pmi, k;
+
+	vm_body(&body, "n400");
+	s.body = &body;
+	s.n = 1;
+	for (pmi = 0; pmi < 2; pmi++) {
+		spent[pmi] = ~0ULL;
+		for (k = 0; k < VM_TRIES; k++) {
+			uint64_t before;
+
+			s.counter[0] = (struct vm_counter) {
+				.event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = pmi ? -200 : -100000,
+			};
+			read_all(0);
+			before = host_insns();
+			vm_stretch(vm, &s);
+			before = host_insns() - before;
+			read_all(1);
+			spent[pmi] = before < spent[pmi] ? before : spent[pmi];
+		}
+		check(vm_seen.pmis == pmi, pmi ? "one PMI" : "no PMI");
+	}
+	fewest = spent[1] - spent[0];
+	say_cost("sample", 1);
 }
 
 int main(void)
 {
 	static struct vm vm;
-	unsigned int on, k;
+	unsigned int how, k;
 
 	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	for (on = 0; on < 2; on++) {
+	for (how = IDLE; how <= NEAR; how++) {
 		for (k = 0; k < 3; k++)
-			vm_call(&vm, guest, (void *)(uintptr_t)on);
-		/* For tests/tool/cost and make run: instructions of the host, and accesses of the PMU by host and guest. */
-		sayf("cost %s|%llu|%llu|%llu|%llu", on ? "active" : "idle", (unsigned long long)(seen[1].exits - seen[0].exits),
-		     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
-		     (unsigned long long)(seen[1].guest - seen[0].guest));
-		check(seen[1].exits - seen[0].exits >= N, "it exits");
+			vm_call(&vm, guest, (void *)(uintptr_t)how);
+		say_cost(name[how], 0);
 	}
+	for (k = 0; k < 3; k++)
+		vm_call(&vm, guest_event, NULL);
+	say_cost("event", N);
+	sample(&vm);
 	vm_close(&vm);
 	return check_done();
 }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a counter that was far from its end overflows as exactly as one that was near.
+ *
+ * KVM does not look at a counter that is far from its end for each event that it emulates (PMC_COUNT_FAR of
+ * arch/x86/kvm/pmc_count.h).  So a counter begins at and around that distance, and some way beyond it, and comes to its end
+ * after all of it, in each place of a row of plain and emulated instructions; in between, KVM has emulated nothing, some, or
+ * more than it may leave unlooked.
+ *
+ *	PMIs	one, when the end was reached, before the next instruction
+ *	value	as the machine and KVM have counted, to the last event
+ *
+ * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's own rule.
+ */
+#include "vm.h"
+
+#define FAR	(1ULL << 24)
+#define ROOM	(FAR >> 8)
+#define KINDS	"n2crn2pj2oin3Wn2fFvn9"
+
+/*
+ * Behind the row.  A stretch as long as these has ticks of the host in it, and each is an entry more that AMD counts: so many
+ * more or less than when it was run to see how long it is.
+ */
+#define TAIL	99
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+
+/* What comes before the row: plain instructions, then CPUIDs, then plain instructions.  Numbers are those of loops. */
+static const struct {
+	const char *what;
+	uint32_t before, cpuids, behind;
+	bool fixed;
+} rows[] = {
+	{ "at the distance", FAR / 2 - 30, 1, 1, 0 },
+	{ "beyond it", FAR / 2 + ROOM, 1, 1, 0 },
+	{ "beyond it, fixed", FAR / 2 + ROOM, 1, 1, 1 },
+	{ "some emulated", FAR / 2, ROOM / 4, ROOM, 0 },
+	{ "nearly all the room", FAR / 4, ROOM - 9, FAR / 4, 0 },
+	{ "more than the room", FAR / 4, ROOM + 9, FAR / 4, 0 },
+	{ "more than the room, then near", FAR / 2 - 2 * ROOM, ROOM + 9, ROOM, 0 },
+};
+
+static void distances(unsigned int row)
+{
+	struct vm_counter counter = {
+		.event = VM_INSNS, .privilege = VM_KERNEL, .fixed = rows[row].fixed, .interrupt = true,
+	};
+	unsigned int ends = 0, judged = 0, once = 0, when = 0, value = 0;
+	uint64_t all, to, first = (uint64_t)body.code;
+	char what[128];
+
+	if (counter.fixed && vm_seen.amd)
+		return;
+	body.loop[0] = rows[row].before;
+	body.loop[1] = rows[row].cpuids;
+	body.loop[2] = rows[row].behind;
+	vm_body(&body, "l k l " KINDS "n99");
+	s.body = &body;
+	s.n = 1;
+	s.counter[0] = counter;
+	vm_stretch(&vm, &s);
+	all = s.counter[0].value;
+	/* Each row in other places. */
+	for (to = all - TAIL - 55 + row; to < all - TAIL; to += 6) {
+		uint64_t expected, late, rip;
+
+		s.counter[0] = counter;
+		s.counter[0].start = -to;
+		vm_stretch(&vm, &s);
+		expected = vm_expected(&s, 0);
+		ends++;
+		once += vm_seen.pmis != 1;
+		value += s.counter[0].value != expected;
+		rip = vm_seen.pmi[0].rip;
+		late = 0;
+		if (vm_seen.pmis && rip > first && rip <= first + body.length) {
+			late = vm_pmi_late(&s, 0, VM_BEGIN, 0, to);
+			judged++;
+		}
+		when += !!late;
+		if ((vm_seen.pmis != 1 || s.counter[0].value != expected || late) && once + value + when < 6)
+			sayf("# %llu to go: %u PMIs, late by %lld; the counter %lld, want %lld", (unsigned long long)to, vm_seen.pmis,
+			     (long long)late, vm_signed(s.counter[0].value), vm_signed(expected));
+	}
+	snprintf(what, sizeof(what), "%s: ends without one PMI, of %u", rows[row].what, ends);
+	check_equal(what, once, 0, "no overflow is lost, none told twice");
+	snprintf(what, sizeof(what), "%s: PMIs that are late", rows[row].what);
+	check_equal(what, when, 0, "each comes at once");
+	check(judged > ends / 2, "most of them come in the row");
+	snprintf(what, sizeof(what), "%s: wrong values", rows[row].what);
+	check_equal(what, value, 0, "the counter is exact");
+}
+
+int main(void)
+{
+	unsigned int row;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (row = 0; row < ARRAY_SIZE(rows); row++)
+		distances(row);
+	vm_close(&vm);
+	return check_done();
+}
