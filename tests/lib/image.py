@@ -31,6 +31,13 @@ OUT = os.path.join(TOP, "build/image")
 # told so, kernels set their timers right.  A panic ends the machine at once, by a triple fault.
 KARGS = " ".join("""console=ttyS0 quiet loglevel=5 tsc=reliable tsc_early_khz=50000 no_timer_check lpj=1000000 mitigations=off
                  nmi_watchdog=0 panic=-1 reboot=t""".split())
+
+
+def clock_kargs(ips):
+    """What a kernel has to be told besides where the machine's clock is another one; the last of its kind wins."""
+    return " tsc_early_khz=%d lpj=%d" % (ips // 1000, ips // 50) if ips else ""
+
+
 # Parameters of KVM's modules on our machine, whatever is tested; a stanza's own come after and win.
 KVM_PARAMS = {
     # With APIC virtualization a guest with two virtual CPUs may stall on the machine.

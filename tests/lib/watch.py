@@ -42,12 +42,13 @@ def alone(directory, say):
 class Machine:
     """One run of the machine, watched through its verdict file."""
 
-    def __init__(self, command, logs, vendor, image_arguments, cpus=1, perfmon="", memory=1024, show=None):
+    def __init__(self, command, logs, vendor, image_arguments, cpus=1, perfmon="", memory=1024, ips=0, show=None):
         self.logs = logs
         self.verdict = os.path.join(logs, "verdict")
         self.console = os.path.join(logs, "console")
         command = list(command) + ["--vendor", vendor, "--cpus", str(cpus), "--memory", str(memory)]
         command += ["--perfmon", perfmon] if perfmon else []
+        command += ["--ips", str(ips)] if ips else []
         for name in ("verdict", "console", "truth", "log"):
             command += ["--" + name, os.path.join(logs, name)]
         command += image_arguments
