@@ -874,7 +874,7 @@ static void overflows(void)
 			for (event = 0; event <= 1; event++)
 				everywhere(taken ? "anywhere, L1 takes it" : "anywhere, L2 gets it", "n3jrn2pjwn3", event, taken, vector,
 					   0);
-	if (vm_seen.amd && vm_seen.mediated) {
+	if (vm_seen.amd) {
 		everywhere("anywhere, host-only", "n3jrn2pjwn3", VM_INSNS, false, false, HOST_ONLY);
 		everywhere("anywhere, guest-only", "n3jrn2pjwn3", VM_INSNS, false, false, GUEST_ONLY);
 		everywhere("anywhere, guest-only, L1 takes it", "n3jrn2pjwn3", VM_INSNS, true, false, GUEST_ONLY);
@@ -962,7 +962,7 @@ static void moving(void)
 		counter(vm_seen.amd ? VM_INSNS : VM_BRANCHES, VM_KERNEL, 0, 0);
 		counter(VM_INSNS, vm_seen.amd ? VM_KERNEL : VM_USER, 0, 0);
 		counter(VM_INSNS, VM_KERNEL, 0, 0);
-		for (i = 0; i < s.n && vm_seen.mediated; i++)
+		for (i = 0; i < s.n && vm_seen.amd; i++)
 			on_bits[i] = bits[i];
 		off_before = loads;
 		moved = 0;
@@ -978,11 +978,11 @@ static void moving(void)
 			continue;
 		}
 		for (i = 0; i < s.n; i++) {
-			if (vm_seen.amd && vm_seen.mediated && (bits[i] == GUEST_ONLY || bits[i] == HOST_ONLY))
+			if (vm_seen.amd && (bits[i] == GUEST_ONLY || bits[i] == HOST_ONLY))
 				continue;
 			check_equal("the count", s.counter[i].value, all_of_it(i), "the machine's count of L1 and L2, and KVM's");
 		}
-		if (!vm_seen.amd || !vm_seen.mediated)
+		if (!vm_seen.amd)
 			continue;
 		/* A new VM's pages come in by exits that the code does not make: entries of L2, or of L1 in front of its reading. */
 		for (i = 0; i < l2.insns; i++)
@@ -999,9 +999,9 @@ static void all(void)
 	accesses();
 	global();
 	counting();
-	if (!vm_seen.amd)
+	if (!vm_seen.amd) {
 		control();
-	else if (vm_seen.mediated) {
+	} else {
 		modes();
 		svme_off();
 	}

@@ -65,9 +65,6 @@ static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
 static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
 static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
 
-/* AMD's selectors can be restricted to one mode. */
-#define SELECTOR_MODES	(AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY)
-
 static u32 gp_counter_msr(unsigned int i)
 {
 	return regs.counter + i * regs.stride;
@@ -289,10 +286,6 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 	m->all_counters = m->active && !m->narrow &&
 			  pmu->nr_arch_gp_counters == kvm_mediated_pmu_host.nr_gp &&
 			  pmu->nr_arch_fixed_counters == kvm_mediated_pmu_host.nr_fixed;
-
-	/* A nested hypervisor's own guests and itself can be told apart. */
-	if (m->active && regs.guest_only && guest_cpuid_has(vcpu, X86_FEATURE_SVM))
-		pmu->reserved_bits &= ~SELECTOR_MODES;
 
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
@@ -581,48 +574,12 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 	local_irq_restore(flags);
 }
 
-/*
- * What a nested hypervisor of AMD has selected by its own guest-only and host-only
- * bits: its guest is one of ours, and so is it.  With either of them, or both, a
- * counter stands still while EFER.SVME is 0.
- */
-static bool __selected_in_mode(const struct kvm_pmc *pmc, u64 mode)
-{
-	struct kvm_vcpu *vcpu = pmc->vcpu;
-
-	return (vcpu->arch.efer & EFER_SVME) &&
-	       mode & (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY : AMD64_EVENTSEL_HOSTONLY);
-}
-
-static __always_inline bool selected_in_mode(const struct kvm_pmc *pmc)
-{
-	u64 mode = pmc->eventsel & SELECTOR_MODES;
-
-	return likely(!mode) || !regs.guest_only || __selected_in_mode(pmc, mode);
-}
-
-/* The vCPU has entered or left its own guest, or its EFER.SVME has changed. */
-void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	unsigned int i;
-
-	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
-		if (pmu->gp_counters[i].eventsel & SELECTOR_MODES)
-			kvm_pmu_request_counter_reprogram(&pmu->gp_counters[i]);
-	}
-}
-EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_mode_changed);
-
 /* For the guest's next RDPMC to see.  Return: whether that was an overflow. */
 static bool increment(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
 	unsigned long flags;
 	u64 value;
-
-	if (!selected_in_mode(pmc))
-		return false;
 
 	local_irq_save(flags);
 	if (pmu->mediated.loaded) {
@@ -693,8 +650,7 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 	if (pmc_is_gp(pmc)) {
 		selector = 0;
 		/* Bits of which KVM thinks that they can be ignored are not for hardware. */
-		if (allowed && (pmc->eventsel & ARCH_PERFMON_EVENTSEL_ENABLE) &&
-		    selected_in_mode(pmc))
+		if (allowed && (pmc->eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
 			selector = (pmc->eventsel &
 				    (pmu->raw_event_mask | ARCH_PERFMON_EVENTSEL_USR |
 				     ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_INT |

@@ -75,7 +75,6 @@ void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
-void __kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 
 u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
@@ -124,13 +123,6 @@ static __always_inline void kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu)
 {
 	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
 		__kvm_mediated_pmu_vcpu_put(vcpu);
-}
-
-/* The vCPU enters or leaves guest mode of its own, or SVM is enabled or disabled in it. */
-static __always_inline void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
-{
-	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
-		__kvm_mediated_pmu_mode_changed(vcpu);
 }
 
 #endif /* __KVM_X86_PMU_MEDIATED_H */
