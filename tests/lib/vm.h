@@ -674,6 +674,7 @@ struct vm {
 	size_t run_size;
 	void (*before)(struct vm *vm);	/* what each try of a stretch begins with */
 	void (*hook)(struct vm *vm);	/* what a VM_HOOK does */
+	unsigned int steps;		/* exits because userspace has asked for single steps */
 };
 
 static volatile sig_atomic_t vm_late;
@@ -848,6 +849,10 @@ static inline void vm_continue(struct vm *vm)
 
 		if (status < 0 && errno == EINTR && !vm_late)
 			continue;
+		if (!status && run->exit_reason == KVM_EXIT_DEBUG) {
+			vm->steps++;
+			continue;
+		}
 		if (!status && run->exit_reason == KVM_EXIT_IO) {
 			if (run->io.port == VM_DONE)
 				break;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: an instruction that faults does not retire, whoever finds it out; one that is stepped over does, once, whoever steps.
+ *
+ * Faults are found by the processor, by the handler of an exit, and by KVM's emulator; steps are the guest's own (EFLAGS.TF)
+ * or those of userspace (KVM_GUESTDBG_SINGLESTEP), over instructions that the guest executes and over those that KVM emulates.
+ * The handlers of the guest's exceptions are executed by it, and the machine has counted them.
+ */
+#include "vm.h"
+
+#define TF_ON	"9c 66810c240001 9d"		/* PUSHF, OR WORD [RSP], 0x100, POPF */
+#define TF_OFF	"9c 66812424fffe 9d"		/* PUSHF, AND WORD [RSP], ~0x100, POPF */
+#define INSNS	"90 eb00> 31c0 0fa2* 90 31c9 0f33# e621* e4e2* 0f0b6b766d90* 0f0b6b766deb00^ 90"
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch s;
+static unsigned int calls;
+
+static const struct {
+	const char *what, *code;
+	unsigned int faults, steps;	/* at least */
+	bool by_user;			/* between two hooks */
+} rows[] = {
+	{ "no fault, no step", INSNS, 0, 0, 0 },
+	{ "RDMSR that faults", "b9ffffff0f 0f32 90", 1, 0, 0 },
+	{ "WRMSR that faults", "b9ffffff0f 0f30 90", 1, 0, 0 },
+	{ "RDPMC that faults", "b9ff000000 0f33 90", 1, 0, 0 },
+	{ "by force, RDMSR that faults", "b9ffffff0f 0f0b6b766d0f32 90", 1, 0, 0 },
+	{ "by force, a read of no address that faults", "48b80000000000008000 0f0b6b766d8b00 90", 1, 0, 0 },
+	{ "a read of no address that faults", "48b80000000000008000 8b00 90", 1, 0, 0 },
+	{ "the guest steps", TF_ON " " INSNS " " TF_OFF, 0, 10, 0 },
+	{ "the guest steps over a fault", TF_ON " b9ffffff0f 0f32 90 " TF_OFF, 1, 3, 0 },
+	{ "userspace steps", INSNS, 0, 10, 1 },
+	{ "userspace steps over a fault", "b9ffffff0f 0f32 90 90", 1, 1, 1 },
+};
+
+/* #DB in the guest */
+static volatile uint32_t __attribute__((used)) guest_steps;
+extern char guest_db_entry[];
+asm(	".pushsection .text\n"
+	"guest_db_entry:\n\t"
+	"incl guest_steps\n\t"
+	"iretq\n\t"
+	".popsection\n");
+
+static void count_steps(void)
+{
+	vm_idt[1].low = ((uint64_t)guest_db_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
+			((uint64_t)guest_db_entry >> 16 & 0xffff) << 48;
+	vm_idt[1].high = (uint64_t)guest_db_entry >> 32;
+}
+
+/* From the first hook to the second. */
+static void step(struct vm *v)
+{
+	struct kvm_guest_debug debug = { .control = calls++ % 2 ? 0 : KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
+
+	must(!ioctl(v->vcpu, KVM_SET_GUEST_DEBUG, &debug), "single steps");
+}
+
+static void before(struct vm *v)
+{
+	v->steps = 0;
+	calls = 0;
+	guest_faults = guest_steps = 0;
+}
+
+static void row(unsigned int r)
+{
+	char what[96], code[256], *c;
+
+	snprintf(code, sizeof(code), "%s", rows[r].code);
+	/* RDPMC is the guest's own where it has all counters. */
+	c = strchr(code, '#');
+	if (c)
+		*c = vm_seen.all ? ' ' : '*';
+	body.length = body.insns = body.points = body.sets = body.loops = 0;
+	body.user = body.emulating = false;
+	vm_compile(&body, rows[r].by_user ? "n3 H" : "n3", true);
+	vm_emit(&body, "%s", code);
+	vm_compile(&body, rows[r].by_user ? "H n9" : "n9", true);
+	vm_emit(&body, "c3>");
+	vm.hook = rows[r].by_user ? step : NULL;
+	s.body = &body;
+	s.n = 2;
+	s.counter[0] = (struct vm_counter) { .index = 0, .event = VM_INSNS, .privilege = VM_KERNEL };
+	s.counter[1] = (struct vm_counter) { .index = 1, .event = VM_BRANCHES, .privilege = VM_KERNEL };
+	vm_stretch(&vm, &s);
+	snprintf(what, sizeof(what), "%s: instructions", rows[r].what);
+	check_equal(what, s.counter[0].value, vm_expected(&s, 0), "the machine's count and what KVM emulates");
+	snprintf(what, sizeof(what), "%s: branches", rows[r].what);
+	check_equal(what, s.counter[1].value, vm_expected(&s, 1), "the machine's count and what KVM emulates");
+	snprintf(what, sizeof(what), "%s: faults", rows[r].what);
+	check_equal(what, guest_faults, rows[r].faults, "it was what it was to be");
+	check(vm.steps + guest_steps >= rows[r].steps && (rows[r].steps || !(vm.steps + guest_steps)), "%s: %u steps",
+	      rows[r].what, vm.steps + guest_steps);
+}
+
+int main(void)
+{
+	unsigned int r;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	skip_faults();
+	count_steps();
+	vm.before = before;
+	vm_call(&vm, vm_guest_prepare, NULL);
+	for (r = 0; r < ARRAY_SIZE(rows); r++)
+		row(r);
+	vm_close(&vm);
+	return check_done();
+}
