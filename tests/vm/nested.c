@@ -297,6 +297,7 @@ static void l1_once(void *code)
 /* ---- stretches of L1 with L2 in the middle */
 
 static uint64_t on_bits[VM_COUNTERS];	/* AMD: more bits of a selector */
+static bool has_control;		/* the PMU has a global control: AMD's may have none */
 static bool off_before;			/* Intel: the global control is 0 in front of the entry */
 
 static void before(struct vm *v)
@@ -304,7 +305,7 @@ static void before(struct vm *v)
 	unsigned int i;
 
 	vm_call(v, l1_prepare, NULL);
-	if (vm_seen.amd) {
+	if (vm_seen.amd && has_control) {
 		vm_set_msr(v, MSR_AMD_STATUS, 0);
 		vm_set_msr(v, MSR_AMD_CONTROL, 0x3f);
 	}
@@ -576,6 +577,11 @@ static void svme_off(void)
 
 /* ---- accesses of L2 */
 
+static bool is_global(uint32_t msr)
+{
+	return msr >= MSR_AMD_STATUS && msr <= MSR_AMD_STATUS_CLEAR;
+}
+
 static struct {
 	enum { RDPMC, RDMSR, WRMSR } kind;
 	uint32_t index;
@@ -643,7 +649,7 @@ static void accesses(void)
 				unsigned int tries = 0, exits = !vm_seen.mediated || rows[r].always || (rows[r].whole && !vm_seen.all);
 				uint64_t holds = rows[r].holds;
 
-				if (!msr || !(rows[r].kinds & 1 << kind))
+				if (!msr || !(rows[r].kinds & 1 << kind) || (is_global(msr) && !has_control))
 					continue;
 				defaults();
 				l1.takes_rdpmc = taken && kind == RDPMC;
@@ -673,7 +679,7 @@ static void accesses(void)
 					check_equal("the register", vm_get_msr(&vm, msr), holds + 2, "what L2 has written");
 			}
 	for (r = 0; r < ARRAY_SIZE(rows); r++)
-		if (vm_seen.amd ? rows[r].amd : rows[r].intel)
+		if (vm_seen.amd ? rows[r].amd && (!is_global(rows[r].amd) || has_control) : rows[r].intel)
 			vm_set_msr(&vm, vm_seen.amd ? rows[r].amd : rows[r].intel, 0);
 }
 
@@ -902,7 +908,9 @@ static const uint32_t intel_msrs[] = {
 	MSR_EVNTSEL0 + 2, MSR_EVNTSEL0 + 3, MSR_GLOBAL_STATUS, MSR_FIXED_CTR_CTRL, MSR_GLOBAL_CTRL,
 }, amd_msrs[] = {
 	MSR_HSAVE, MSR_AMD_CTR0, MSR_AMD_CTR0 + 2, MSR_AMD_CTR0 + 4, MSR_AMD_CTR0 + 6, MSR_AMD_CTL0, MSR_AMD_CTL0 + 2,
-	MSR_AMD_CTL0 + 4, MSR_AMD_CTL0 + 6, MSR_AMD_STATUS, MSR_AMD_CONTROL,
+	MSR_AMD_CTL0 + 4, MSR_AMD_CTL0 + 6,
+	/* if there are any */
+	MSR_AMD_STATUS, MSR_AMD_CONTROL,
 };
 
 static unsigned int moved;
@@ -923,6 +931,7 @@ static void move(struct vm *unused)
 	must(!ioctl(vm.vcpu, KVM_GET_MP_STATE, &saved.mp), "state");
 	must(!ioctl(vm.vcpu, KVM_GET_REGS, &saved.regs), "registers");
 	must(!ioctl(vm.vcpu, KVM_GET_SREGS, &saved.sregs), "registers");
+	n -= vm_seen.amd && !has_control ? 2 : 0;
 	for (i = 0; i < n; i++)
 		saved.value[i] = vm_get_msr(&vm, msr[i]);
 	must(!ioctl(vm.vcpu, KVM_GET_LAPIC, &saved.lapic), "local APIC");
@@ -997,7 +1006,8 @@ static void moving(void)
 static void all(void)
 {
 	accesses();
-	global();
+	if (has_control)
+		global();
 	counting();
 	if (!vm_seen.amd) {
 		control();
@@ -1015,6 +1025,16 @@ static void set_model(struct kvm_cpuid_entry2 *e)
 		e->eax |= 1;		/* PerfMonV2: a global control on AMD too */
 }
 
+static bool control_is_there(void)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = { .head.nmsrs = 1, .entry.index = MSR_AMD_CONTROL };
+
+	return !vm_seen.amd || ioctl(vm.vcpu, KVM_GET_MSRS, &msr) == 1;
+}
+
 int main(void)
 {
 	struct perf_event_attr attr = {
@@ -1026,6 +1046,7 @@ int main(void)
 	if (on_amd())
 		vm_model = set_model;
 	vm_open(&vm);
+	has_control = control_is_there();
 	if (!vm_seen.amd)
 		vm_set_msr(&vm, MSR_FEATURE_CONTROL, 5);
 	vm_call(&vm, vm_guest_prepare, NULL);

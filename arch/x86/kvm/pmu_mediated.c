@@ -308,7 +308,7 @@ static void write_selectors(struct kvm_mediated_pmu *m)
 
 	for_each_set_bit(i, &stale, KVM_MEDIATED_PMU_MAX_GP)
 		wrmsrl(selector_msr(i), m->selector[i]);
-	if (stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED))
+	if (m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED))
 		wrmsrl(regs.fixed_ctrl, m->fixed_ctrl);
 	m->stale = 0;
 }
@@ -621,7 +621,7 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 		kvm_pmu_reprogram_pending(vcpu);
 
 	user = kvm_x86_call(get_cpl)(vcpu);
-	counters = *pmu->emulates[event][user];
+	counters = *(u64 *)pmu->emulates[event][user];
 	if (!counters)
 		return;
 
