@@ -144,7 +144,7 @@ static inline u64 pmc_count_period(u64 value, u64 mask)
  * A counter that only counts is set to 2^31 or 2^47 events from its end, and
  * most sampling periods are shorter than this, so they are spared that report.
  */
-#define PMC_COUNT_FAR	(1ull << 24)
+#define PMC_COUNT_FAR	0x1000000ull
 
 /**
  * pmc_count_room - how many emulated events may pass unlooked at
