@@ -7,9 +7,9 @@
 # No event is "not supported" or "not counted", and numbers that one knows are right.
 #
 # perf goes by time here: it asks for so many samples a second, and counters change hands with ticks.  The machine's usual clock
-# has 50 million instructions in a second: 12,500 between two of 4000 samples, fewer than a sample takes in a guest with a perf-based
-# vPMU, so perf makes its period smaller and smaller; and half of the time between two ticks goes by with changing hands.  So
-# these run with a clock as of a CPU that one can buy, a billion.
+# has 50 million instructions in a second: 12,500 between two of 4000 samples, fewer than a sample takes in a guest with a
+# perf-based vPMU, so perf makes its period smaller and smaller; and half of the time between two ticks goes by with changing
+# hands.  So these run with a clock as of a CPU that one can buy, a billion.
 
 . /lib/check.sh
 
@@ -89,7 +89,7 @@ check_between "perf record without an event: share of the loop" "$(share data)" 
 perf record -q -N -B -F 2000 -e cycles:u -o data loop $index 25000000 > truth 2> errors
 check_equal "by frequency: its status" $? 0 "it works"
 perf script -i data -F ip > samples 2> errors
-check_between "by frequency: samples" "$(wc -l < samples)" 60 400 "a twentieth of a second, 2000 in each, and some until the period is found"
+check_between "by frequency: samples" "$(wc -l < samples)" 60 400 "of 50 ms, and some until the period is found"
 check_between "by frequency: share of the loop" "$(share data)" 90 100 "all of user mode"
 
 perf record -q -N -B -a -F 500 -o data loop $index 5000000 > truth 2> errors

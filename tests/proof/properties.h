@@ -139,7 +139,7 @@ static inline u64 told(const struct stretch *s)
 	PROPERTY(period_wraps, "as many events as the period wrap the counter, to zero") \
 	PROPERTY(period_least, "fewer do not") \
 	PROPERTY(period_range, "a period is 1 to 2^width, whatever bits beyond the width the value has") \
-	PROPERTY(room_safe, "until perf has counted its period less the room, or KVM emulated more than that, both together have not wrapped it") \
+	PROPERTY(room_safe, "with less than the period without the room by perf, and no more than the room emulated, it has not wrapped") \
 	PROPERTY(room_early, "when perf has counted that, as many events as the room are left to the end") \
 	PROPERTY(room_near, "a counter that is not far from its end has no room: each emulated event is looked at") \
 	PROPERTY(told, "what perf reported and KVM owes is every overflow that one consume can tell, and no other") \
