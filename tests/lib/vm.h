@@ -1106,6 +1106,14 @@ static inline uint64_t vm_pmi_late(const struct vm_stretch *s, unsigned int i, i
 	return late <= s->late + vm_one_to_go(s, i, pmi->rip) + (pmi->interrupts - s->interrupts) ? 0 : late;
 }
 
+/* Has PMI number p come between instructions of the code?  At an end, nothing is known of how late it is. */
+static inline bool vm_pmi_in_code(const struct vm_stretch *s, unsigned int p)
+{
+	uint64_t first = (uint64_t)s->body->code, rip = vm_seen.pmi[p].rip;
+
+	return vm_seen.pmis > p && rip > first && rip <= first + s->body->length;
+}
+
 static inline long long vm_signed(uint64_t value)
 {
 	return (long long)(value << (64 - VM_WIDTH)) >> (64 - VM_WIDTH);

@@ -49,7 +49,7 @@ static void distances(unsigned int row)
 		.event = VM_INSNS, .privilege = VM_KERNEL, .fixed = rows[row].fixed, .interrupt = true,
 	};
 	unsigned int ends = 0, judged = 0, once = 0, when = 0, value = 0;
-	uint64_t all, to, first = (uint64_t)body.code;
+	uint64_t all, to;
 	char what[128];
 
 	if (counter.fixed && vm_seen.amd)
@@ -65,7 +65,7 @@ static void distances(unsigned int row)
 	all = s.counter[0].value;
 	/* Each row in other places. */
 	for (to = all - TAIL - 55 + row; to < all - TAIL; to += 6) {
-		uint64_t expected, late, rip;
+		uint64_t expected, late = 0;
 
 		s.counter[0] = counter;
 		s.counter[0].start = -to;
@@ -74,9 +74,7 @@ static void distances(unsigned int row)
 		ends++;
 		once += vm_seen.pmis != 1;
 		value += s.counter[0].value != expected;
-		rip = vm_seen.pmi[0].rip;
-		late = 0;
-		if (vm_seen.pmis && rip > first && rip <= first + body.length) {
+		if (vm_pmi_in_code(&s, 0)) {
 			late = vm_pmi_late(&s, 0, VM_BEGIN, 0, to);
 			judged++;
 		}

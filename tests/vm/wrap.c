@@ -111,7 +111,7 @@ static void sweep(unsigned int row)
 				sayf("# %llu to go: status %#llx at the PMI, %#llx at the end", (unsigned long long)to,
 				     vm_seen.pmis ? (unsigned long long)pmi->status : 0, (unsigned long long)s.status);
 		}
-		if (!vm_seen.pmis || pmi->rip <= first || pmi->rip > first + body.length)
+		if (!vm_pmi_in_code(&s, 0))
 			continue;
 		plain += vm_pmi_events(&s, 0, VM_BEGIN, 0) == to;
 		late = vm_pmi_late(&s, 0, VM_BEGIN, 0, to);
