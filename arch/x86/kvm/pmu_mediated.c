@@ -615,13 +615,11 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 	struct kvm_mediated_pmu *m = &pmu->mediated;
 	struct kvm_pmc *pmc;
 	u64 counters;
-	bool user;
 
 	if (kvm_test_request(KVM_REQ_PMU, vcpu))
 		kvm_pmu_reprogram_pending(vcpu);
 
-	user = kvm_x86_call(get_cpl)(vcpu);
-	counters = *(u64 *)pmu->emulates[event][user];
+	counters = *(u64 *)kvm_pmu_emulating(vcpu, event);
 	if (!counters)
 		return;
 
