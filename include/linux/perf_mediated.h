@@ -8,7 +8,8 @@
  *
  *	HOST	perf's; how each CPU begins
  *	GUEST	the vCPU's, from before VM-entry until after VM-exit
- *	PARKED	still the vCPU's registers, but perf takes the PMU when it needs it
+ *	PARKED	the vCPU's registers, over VM-exits, but perf takes the PMU when it
+ *		needs it
  *
  * Documentation/virt/kvm/x86/mediated-pmu.rst is the long story.
  */
@@ -92,13 +93,15 @@ int perf_create_mediated_pmu(void);
 void perf_release_mediated_pmu(void);
 void perf_set_mediated_ops(const struct perf_mediated_ops *ops);
 
-void perf_load_guest_context(void);
-bool perf_park_guest_context(void);
+bool perf_load_guest_context(void);
 void perf_put_guest_context(void);
 
 /* For the architecture's PMU driver. */
 void perf_mediated_pmi(void);
 bool perf_mediated_host_waits(void);
+
+/* For the watchdog. */
+void perf_mediated_watchdog_beat(void);
 
 /* Are the registers of this CPU's PMU a guest's?  With preemption off. */
 static __always_inline bool perf_guest_has_pmu(void)
@@ -113,6 +116,8 @@ static __always_inline bool perf_guest_has_pmu(void)
 {
 	return false;
 }
+
+static inline void perf_mediated_watchdog_beat(void) { }
 
 #endif /* CONFIG_PERF_GUEST_MEDIATED_PMU */
 

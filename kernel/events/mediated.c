@@ -47,6 +47,8 @@ static const struct perf_mediated_ops __rcu *mediated_ops;
 DEFINE_PER_CPU(u8, perf_pmu_owner);
 /* Events of the host are on this CPU, and stand still for the guest's turn. */
 static DEFINE_PER_CPU(bool, host_waits);
+/* Among them are others than the watchdog's. */
+static DEFINE_PER_CPU(bool, host_counts);
 /* So many of mediated_pmus[] are disabled on this CPU until the guest is out. */
 static DEFINE_PER_CPU(u8, nr_held);
 
@@ -168,14 +170,28 @@ EXPORT_SYMBOL_GPL(perf_set_mediated_ops);
  * With IRQs off only this CPU changes what is on it, so no lock is needed to
  * look at the lists of active events.
  */
-static bool pmu_is_busy(struct pmu *pmu)
+static void note_active_events(struct list_head *active)
+{
+	if (list_empty(active))
+		return;
+
+	__this_cpu_write(host_waits, true);
+	if (!list_is_singular(active) ||
+	    !hardlockup_detector_perf_owns(list_first_entry(active, struct perf_event, active_list)))
+		__this_cpu_write(host_counts, true);
+}
+
+static void note_host_events(struct pmu *pmu)
 {
 	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
 	struct perf_event_pmu_context *task_epc = cpc->task_epc;
 
-	return !list_empty(&cpc->epc.pinned_active) || !list_empty(&cpc->epc.flexible_active) ||
-	       (task_epc && (!list_empty(&task_epc->pinned_active) ||
-			     !list_empty(&task_epc->flexible_active)));
+	note_active_events(&cpc->epc.pinned_active);
+	note_active_events(&cpc->epc.flexible_active);
+	if (task_epc) {
+		note_active_events(&task_epc->pinned_active);
+		note_active_events(&task_epc->flexible_active);
+	}
 }
 
 /*
@@ -243,76 +259,63 @@ static void visit_host_events(void (*func)(struct perf_event *event))
  * step is the caller's: to make sure that the PMU as a whole is stopped, then
  * the interrupt, then the guest's registers.
  *
- * From PARKED this costs nothing: perf has not needed the PMU since.
+ * This is the one place where it is decided whether the guest's registers may
+ * stay where they are over VM-exits.  They may if no event of the host stands
+ * still for them, or only that of the watchdog, and another CPU looks after this
+ * one meanwhile.  What changes that later claims the PMU, which calls @leave: an
+ * event that comes on this CPU, one that goes, and the end of the watch.
  *
- * IRQs off, and they stay off until perf_park_guest_context() or
- * perf_put_guest_context(), on the same CPU.
+ * IRQs off.  If the registers may stay, the PMU can be gone whenever IRQs were on
+ * since, and else they stay off until perf_put_guest_context(), on the same CPU.
+ *
+ * Return: false if the registers have to be saved, and perf_put_guest_context()
+ * called, after the next VM-exit.
  */
-void perf_load_guest_context(void)
+bool perf_load_guest_context(void)
 {
 	/* Pairs with the release in perf_mediated_add_pmu(). */
 	unsigned int i, nr = smp_load_acquire(&nr_mediated_pmus);
-	u8 owner = __this_cpu_read(perf_pmu_owner);
-	bool busy = false;
+	bool park;
 
 	lockdep_assert_irqs_disabled();
 
-	if (WARN_ON_ONCE(owner == PERF_PMU_GUEST))
-		return;
+	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_HOST))
+		return false;
 
-	if (owner == PERF_PMU_PARKED) {
-		__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
-		return;
-	}
+	for (i = 0; i < nr; i++)
+		note_host_events(mediated_pmus[i]);
 
 	/*
 	 * Disabling nests: whatever core.c does next, here or in an interrupt
 	 * while the guest's registers are parked, ends above zero and does not
 	 * reach the driver.
 	 */
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr; i++)
 		perf_pmu_disable(mediated_pmus[i]);
-		busy |= pmu_is_busy(mediated_pmus[i]);
-	}
 	__this_cpu_write(nr_held, nr);
-	__this_cpu_write(host_waits, busy);
 
-	/* Time stops with the counters, and not when all of them have been read. */
-	if (busy) {
+	/*
+	 * Time stops with the counters, and not when all of them have been read.
+	 * Nobody asks for that of the watchdog's event.
+	 */
+	if (__this_cpu_read(host_counts))
 		perf_mediated_set_clocks(true);
+	if (__this_cpu_read(host_waits))
 		visit_host_events(stop_event);
-	}
 
-	__this_cpu_write(perf_pmu_owner, PERF_PMU_GUEST);
+	park = !__this_cpu_read(host_counts) &&
+	       (!__this_cpu_read(host_waits) || hardlockup_cpu_is_watched());
+	__this_cpu_write(perf_pmu_owner, park ? PERF_PMU_PARKED : PERF_PMU_GUEST);
+	return park;
 }
 EXPORT_SYMBOL_GPL(perf_load_guest_context);
 
-/**
- * perf_park_guest_context - leave the guest's registers where they are, if perf
- * can do without the PMU
- *
- * This is the one place where that is decided.  It may be parked if no event of
- * the host stands still for it; one that comes on this CPU later claims the PMU,
- * which calls @leave.
- *
- * IRQs off, after VM-exit, with the guest's counters stopped.  From the
- * hypervisor's point of view the PMU can be gone as soon as IRQs are on.
- *
- * Return: false if the registers have to be saved now, and
- * perf_put_guest_context() called.
- */
-bool perf_park_guest_context(void)
+/* This CPU's watchdog has its timer: does its event have to count again?  Hard IRQ. */
+void perf_mediated_watchdog_beat(void)
 {
-	lockdep_assert_irqs_disabled();
-
-	if (WARN_ON_ONCE(__this_cpu_read(perf_pmu_owner) != PERF_PMU_GUEST) ||
-	    __this_cpu_read(host_waits))
-		return false;
-
-	__this_cpu_write(perf_pmu_owner, PERF_PMU_PARKED);
-	return true;
+	if (perf_guest_has_pmu() && __this_cpu_read(host_waits) && !hardlockup_cpu_is_watched())
+		__perf_mediated_claim_pmu();
 }
-EXPORT_SYMBOL_GPL(perf_park_guest_context);
 
 /**
  * perf_put_guest_context - take this CPU's PMU back from the guest
@@ -333,23 +336,26 @@ void perf_put_guest_context(void)
 
 	__this_cpu_write(perf_pmu_owner, PERF_PMU_HOST);
 
-	/* Never from PARKED, so no lock of perf's is held around this. */
 	if (__this_cpu_read(host_waits))
 		visit_host_events(start_event);
+	__this_cpu_write(host_waits, false);
 
 	__this_cpu_write(nr_held, 0);
 	while (i--)
 		perf_pmu_enable(mediated_pmus[i]);
 
-	/* Time goes on with the counters, and not when the first of them has been written. */
-	if (__this_cpu_read(host_waits)) {
-		__this_cpu_write(host_waits, false);
+	/*
+	 * Time goes on with the counters, and not when the first of them has been
+	 * written.  Never from PARKED, so no lock of perf's is held around this.
+	 */
+	if (__this_cpu_read(host_counts)) {
+		__this_cpu_write(host_counts, false);
 		perf_mediated_set_clocks(false);
 	}
 }
 EXPORT_SYMBOL_GPL(perf_put_guest_context);
 
-/* An event of a PMU that a guest has is about to go on this CPU. */
+/* An event of a PMU that a guest has is about to go on this CPU, or to leave it. */
 void __perf_mediated_claim_pmu(void)
 {
 	const struct perf_mediated_ops *ops;

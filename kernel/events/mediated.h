@@ -22,7 +22,7 @@ static inline bool perf_pmu_is_mediated(const struct pmu *pmu)
 }
 
 /*
- * An event of @pmu is about to go on this CPU.  If the PMU is parked, the guest
+ * An event of @pmu is about to go on this CPU, or to leave it.  If the PMU is parked, the guest
  * has left it when this returns.
  */
 static __always_inline void perf_mediated_claim_pmu(const struct pmu *pmu)

@@ -20,6 +20,7 @@ static void guest(void *unused)
 	unsigned int i;
 
 	(void)unused;
+	vm_guest_wake();
 	for (i = 0; i < 200; i++) {
 		uint32_t a = 0, b, c = 0, d;
 

@@ -615,7 +615,11 @@ static void l1_access(void *unused)
 	l1_once(l2_access);
 }
 
-static void accesses(void)
+/*
+ * Awake: with a selector on, which selects no mode and so counts nothing.  Else it has been off for so long that L0 has taken
+ * the CPU's PMU away.
+ */
+static void accesses_of(bool awake)
 {
 	static const struct {
 		const char *what;
@@ -640,13 +644,22 @@ static void accesses(void)
 	unsigned int r, taken;
 	int kind;
 
+	for (r = 0; r < (vm_seen.amd ? 6 : 8); r++)
+		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r, awake && r == 1 ? 1 << 22 : 0);
+	if (!vm_seen.amd)
+		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
+	defaults();
+	for (r = 0; r < 6; r++)
+		vm_call(&vm, l1_prepare, NULL);
+
 	for (r = 0; r < ARRAY_SIZE(rows); r++)
 		for (kind = RDPMC; kind <= WRMSR; kind++)
 			for (taken = 0; taken <= 1; taken++) {
 				uint32_t msr = vm_seen.amd ? rows[r].amd : rows[r].intel;
 				uint64_t reason = vm_seen.amd ? (kind == RDPMC ? SVM_RDPMC : SVM_MSR) :
 						  kind == RDPMC ? VMX_RDPMC : kind == RDMSR ? VMX_RDMSR : VMX_WRMSR;
-				unsigned int tries = 0, exits = !vm_seen.mediated || rows[r].always || (rows[r].whole && !vm_seen.all);
+				unsigned int tries = 0, exits = !vm_seen.mediated || !awake || rows[r].always ||
+								(rows[r].whole && !vm_seen.all);
 				uint64_t holds = rows[r].holds;
 
 				if (!msr || !(rows[r].kinds & 1 << kind) || (is_global(msr) && !has_control))
@@ -664,6 +677,8 @@ static void accesses(void)
 					vm_call(&vm, l1_access, NULL);
 				} while (!taken && acc.exits != exits && ++tries < 5);
 				title(rows[r].what, kinds[kind]);
+				if (!awake)
+					strcat(name, ", no selector on");
 				if (taken) {
 					check(l1.exits == 2 && l1.reason[0] == reason, "%s: exit to L1, which takes it: %u, %llu", name,
 					      l1.exits, (unsigned long long)l1.reason[0]);
@@ -681,6 +696,13 @@ static void accesses(void)
 	for (r = 0; r < ARRAY_SIZE(rows); r++)
 		if (vm_seen.amd ? rows[r].amd && (!is_global(rows[r].amd) || has_control) : rows[r].intel)
 			vm_set_msr(&vm, vm_seen.amd ? rows[r].amd : rows[r].intel, 0);
+}
+
+static void accesses(void)
+{
+	accesses_of(false);
+	accesses_of(true);
+	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 : MSR_EVNTSEL0 + 1, 0);
 }
 
 /* ---- the global control, written by L2 */

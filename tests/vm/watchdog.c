@@ -2,32 +2,67 @@
 /*
  * Rule: with nmi_watchdog=1 there are VMs with a mediated vPMU, and a CPU that is stuck in the host's kernel is found, as before.
  *
- * The module that tests/kunit has for it keeps the CPU with interrupts off for some of the watchdog's periods: once before
- * there has been such a VM, and once while there is one whose counters were loaded just before.
+ * The module that tests/kunit has for it keeps a CPU with interrupts off for some of the watchdog's periods: before there has
+ * been such a VM, while there is one, and in the vCPU's own thread, as it handles a VM-exit with the guest's registers in the PMU.
+ * With two CPUs, one of which finds it of the other, also right behind the VM-exit, in front of the fast paths.  With one there is
+ * nothing that could find that: the counters are the guest's.
  */
+#include <sched.h>
+
 #include "vm.h"
 
-/* Of the TSC, of which the machine has fifty million a second: the watchdog's period of a second, several times. */
-#define TICKS	"ticks=200000000"
+/* Of the TSC, which has fifty million a second: the watchdog's second several times, also where two CPUs share the instructions. */
+#define TICKS	"ticks=400000000"
 
-static void stuck(const char *when)
+static struct vm vm;
+static struct vm_stretch s;
+
+static void found(const char *when)
 {
-	check(system("dmesg -c > /tmp/before; grep -q 'hard LOCKUP' /tmp/before"), "%s: nothing is said before", when);
-	must(!system("insmod /lib/kunit/lockup.ko " TICKS " && rmmod lockup"), "the CPU is stuck for a while");
 	check(!system("dmesg | grep 'hard LOCKUP' > /tmp/said"), "%s: the watchdog has found it", when);
 	system("dmesg -c > /dev/null; head -n 1 /tmp/said | while read -r l; do mark say \"# $l\"; done");
 }
 
+static void nothing_yet(const char *when)
+{
+	check(system("dmesg -c > /tmp/before; grep -q 'hard LOCKUP' /tmp/before"), "%s: nothing is said before", when);
+}
+
+static void stuck(const char *when)
+{
+	nothing_yet(when);
+	must(!system("insmod /lib/kunit/lockup.ko " TICKS " && rmmod lockup"), "the CPU is stuck for a while");
+	found(when);
+}
+
+/* In the vCPU's thread, where it comes by a tracepoint of KVM's; with what that leaves of the guest's count. */
+static void stuck_at(const char *tracepoint)
+{
+	char command[128];
+
+	nothing_yet(tracepoint);
+	snprintf(command, sizeof(command), "insmod /lib/kunit/lockup.ko " TICKS " at=%s", tracepoint);
+	must(!system(command), "the vCPU is going to be stuck");
+	vm_stretch(&vm, &s);
+	must(!system("rmmod lockup"), "and is not any more");
+	found(tracepoint);
+	check_equal("the guest's count over it", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
+}
+
 int main(void)
 {
-	static struct vm_stretch s;
 	static struct vm_body body;
-	static struct vm vm;
+	cpu_set_t cpus;
+	int n = sysconf(_SC_NPROCESSORS_ONLN);
 
 	must(mark_present(), "this is our machine");
 	must(on_mediated(), "the vPMU is a mediated one");
 	must(!system("echo 1 > /proc/sys/kernel/watchdog_thresh"), "a period of a second");
 	must(!system("grep -q 1 /proc/sys/kernel/nmi_watchdog"), "the watchdog is on");
+	/* Whoever finds the lockup is another CPU than the one that is stuck. */
+	CPU_ZERO(&cpus);
+	CPU_SET(n - 1, &cpus);
+	must(!sched_setaffinity(0, sizeof(cpus), &cpus), "one CPU for the vCPU");
 	stuck("no VM yet");
 
 	vm_open(&vm);
@@ -42,6 +77,9 @@ int main(void)
 	stuck("beside a VM");
 	vm_stretch(&vm, &s);
 	check_equal("its count behind that", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
+	stuck_at("kvm_cpuid");
+	if (n > 1)
+		stuck_at("kvm_exit");
 	vm_close(&vm);
 	return check_done();
 }

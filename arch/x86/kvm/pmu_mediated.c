@@ -18,8 +18,12 @@
  * In the host the guest's counters stand: a VM-exit of VMX clears the global
  * control, and selectors of SVM count in guest mode only.  So at an exit they
  * can stay where they are, if perf has no use for the PMU, which perf says in
- * perf_park_guest_context().  It may come to have one whenever IRQs are on, and
+ * perf_load_guest_context().  It may come to have one whenever IRQs are on, and
  * calls back then.  Who looks at registers does so with IRQs off.
+ *
+ * A guest that has no selector on needs nothing in registers.  Such a vCPU is
+ * dormant: it begins as that, and becomes it again where the switch has been made
+ * in vain, see IDLE_PUTS.  It has none of the CPU's registers, and exits for each.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -61,6 +65,13 @@ static struct kvm_mediated_pmu_regs regs __read_mostly;
  * IRQs are on behind the VM-exit.
  */
 static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
+
+/*
+ * A vCPU becomes dormant when its registers have been put so many times in a row
+ * without a selector that is on.  To become that, and to be woken, costs about as
+ * much as two puts and the loads behind them.
+ */
+#define IDLE_PUTS	4
 
 static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
 static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
@@ -287,6 +298,8 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 			  pmu->nr_arch_gp_counters == kvm_mediated_pmu_host.nr_gp &&
 			  pmu->nr_arch_fixed_counters == kvm_mediated_pmu_host.nr_fixed;
 
+	m->idle_puts = IDLE_PUTS;
+	m->switches = false;
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
@@ -298,6 +311,30 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	memset(m->selector, 0, sizeof(m->selector));
 	m->fixed_ctrl = 0;
 }
+
+static bool has_selector_on(const struct kvm_mediated_pmu *m)
+{
+	return m->fixed_ctrl || memchr_inv(m->selector, 0, sizeof(m->selector));
+}
+
+/*
+ * Intercepts and controls are about to be made up anew, for the vCPU that is loaded:
+ * is there anything for which the guest needs the PMU?
+ */
+void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+
+	if (has_selector_on(m))
+		m->idle_puts = 0;
+	m->switches = m->active && m->idle_puts < IDLE_PUTS;
+	if (!m->switches)
+		kvm_mediated_pmu_put(vcpu);
+
+	m->writes_ctrl = regs.guest_only && m->switches && m->all_counters &&
+			 vcpu_to_pmu(vcpu)->version > 1;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_recalc);
 
 /* ---- load and put */
 
@@ -361,14 +398,11 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	trace_kvm_pmu_load(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), status);
 }
 
-/* Registers are the vCPU's from its last turn; there is little to do. */
+/* Registers are the vCPU's from its last turn. */
 static void update_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
-
-	if (lvtpc == m->lvtpc && !m->stale)
-		return;
 
 	if (regs.guest_only) {
 		__kvm_mediated_pmu_sync_ctrl(vcpu);
@@ -383,22 +417,24 @@ static void update_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 		wrmsrl(regs.global_ctrl, kvm_mediated_pmu_ctrl(pmu));
 }
 
-void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+/* Not loaded, or something of it has changed: @lvtpc, or a selector. */
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu, u32 lvtpc)
 {
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
-	u32 lvtpc;
 
 	lockdep_assert_irqs_disabled();
 
-	if (!m->active)
-		return;
-
-	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
-	perf_load_guest_context();
-	if (likely(m->loaded))
+	if (likely(m->loaded)) {
 		update_registers(vcpu, lvtpc);
-	else
-		load_registers(vcpu, lvtpc);
+		return;
+	}
+
+	/*
+	 * A narrower counter that has ended counts on from 0 at its full width: it has
+	 * to be loaded anew before it ends again.
+	 */
+	m->stays = perf_load_guest_context() && !m->narrow;
+	load_registers(vcpu, lvtpc);
 }
 
 /* Before the guest's global control is replaced, or looked at. */
@@ -460,28 +496,15 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 		take_counter(&pmu->fixed_counters[i]);
 
 	m->loaded = false;
+	if (has_selector_on(m))
+		m->idle_puts = 0;
+	else if (m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
+		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 	++vcpu->stat.pmu_puts;
 	trace_kvm_pmu_put(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), pmu->global_status, leave);
 
 	perf_put_guest_lvtpc();
 	perf_put_guest_context();
-}
-
-void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-
-	lockdep_assert_irqs_disabled();
-
-	if (!pmu->mediated.active)
-		return;
-
-	/*
-	 * A narrower counter that has ended counts on from 0 at its full width: it has
-	 * to be loaded anew before it ends again.
-	 */
-	if (unlikely(pmu->mediated.narrow) || !perf_park_guest_context())
-		put_registers(vcpu, false);
 }
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
@@ -574,33 +597,36 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 	local_irq_restore(flags);
 }
 
-/* For the guest's next RDPMC to see.  Return: whether that was an overflow. */
-static bool increment(struct kvm_pmc *pmc)
+static void emulated_overflow(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
 {
-	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
-	unsigned long flags;
-	u64 value;
-
-	local_irq_save(flags);
-	if (pmu->mediated.loaded) {
-		value = (read_register(pmc) + 1) & pmc_bitmask(pmc);
-		write_register(pmc, value);
-		if (!value && kvm_pmu_has_perf_global_ctrl(pmu))
+	if (kvm_pmu_has_perf_global_ctrl(pmu)) {
+		if (pmu->mediated.loaded)
 			wrmsrl(regs.global_status_set, BIT_ULL(pmc->idx));
-	} else {
-		value = (pmc->counter + 1) & pmc_bitmask(pmc);
-		pmc->counter = value;
-		if (!value && kvm_pmu_has_perf_global_ctrl(pmu))
+		else
 			pmu->global_status |= BIT_ULL(pmc->idx);
 	}
-	local_irq_restore(flags);
-
-	if (value)
-		return false;
 
 	++pmc->vcpu->stat.pmu_emulated_overflows;
 	trace_kvm_pmu_emulated_overflow(pmc->vcpu->vcpu_id, pmc->idx);
-	return true;
+	if (pmc_wants_pmi(pmc))
+		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
+}
+
+/* For the guest's next RDPMC to see.  IRQs off. */
+static __always_inline void increment(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
+{
+	u64 value;
+
+	if (pmu->mediated.loaded) {
+		value = (read_register(pmc) + 1) & pmc_bitmask(pmc);
+		write_register(pmc, value);
+	} else {
+		value = (pmc->counter + 1) & pmc_bitmask(pmc);
+		pmc->counter = value;
+	}
+
+	if (unlikely(!value))
+		emulated_overflow(pmu, pmc);
 }
 
 /*
@@ -613,7 +639,7 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
-	struct kvm_pmc *pmc;
+	unsigned long flags;
 	u64 counters;
 
 	if (kvm_test_request(KVM_REQ_PMU, vcpu))
@@ -627,11 +653,10 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 		__kvm_mediated_pmu_sync_ctrl(vcpu);
 
 	counters &= kvm_mediated_pmu_ctrl(pmu);
-	for (; counters; counters &= counters - 1) {
-		pmc = kvm_pmc_idx_to_pmc(pmu, __ffs64(counters));
-		if (increment(pmc) && pmc_wants_pmi(pmc))
-			kvm_make_request(KVM_REQ_PMI, vcpu);
-	}
+	local_irq_save(flags);
+	for (; counters; counters &= counters - 1)
+		increment(pmu, kvm_pmc_idx_to_pmc(pmu, __ffs64(counters)));
+	local_irq_restore(flags);
 }
 
 /*
@@ -673,4 +698,7 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		barrier();
 		m->fixed_ctrl = selector;
 	}
+
+	if (selector && !m->switches)
+		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, pmc->vcpu);
 }

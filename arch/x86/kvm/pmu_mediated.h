@@ -7,6 +7,8 @@
 #include <linux/kvm_host.h>
 #include <linux/lockdep.h>
 
+#include "lapic.h"
+
 struct kvm_pmc;
 struct kvm_pmu;
 
@@ -58,6 +60,15 @@ static __always_inline bool kvm_pmu_is_mediated(const struct kvm_pmu *pmu)
 	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.active;
 }
 
+/*
+ * Is the PMU handed to it for its turn?  If not, guests exit for all of theirs, and
+ * perf keeps its events out of them as it does without a mediated vPMU.
+ */
+static __always_inline bool kvm_mediated_pmu_switches(const struct kvm_pmu *pmu)
+{
+	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.switches;
+}
+
 void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs);
 void kvm_mediated_pmu_unavailable(const char *what);
 void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *regs);
@@ -69,9 +80,9 @@ void kvm_mediated_pmu_destroy_vm(struct kvm *kvm);
 bool kvm_mediated_pmu_allows_pmu(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 
-void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
-void __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu, u32 lvtpc);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
@@ -100,15 +111,22 @@ static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
 /* Give the PMU to the guest.  IRQs off, and nothing but the guest to follow. */
 static __always_inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvm_mediated_pmu_used))
-		__kvm_mediated_pmu_load(vcpu);
+	struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
+	u32 lvtpc;
+
+	if (!kvm_mediated_pmu_switches(&vcpu->arch.pmu))
+		return;
+
+	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+	if (!m->loaded || m->stale || lvtpc != m->lvtpc)
+		__kvm_mediated_pmu_load(vcpu, lvtpc);
 }
 
 /* The guest's turn is over: before IRQs, or anything of the host that counts. */
 static __always_inline void kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvm_mediated_pmu_used))
-		__kvm_mediated_pmu_exit(vcpu);
+	if (kvm_mediated_pmu_switches(&vcpu->arch.pmu) && !vcpu->arch.pmu.mediated.stays)
+		__kvm_mediated_pmu_put(vcpu);
 }
 
 /* Give the PMU back, and have all of the guest's state in struct kvm_pmu. */

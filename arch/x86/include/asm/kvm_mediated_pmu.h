@@ -14,12 +14,19 @@
  * @active: the vCPU has the PMU itself while it runs; constant once it has run
  * @all_counters: it knows of every counter that the CPU has
  * @narrow: it takes its counters for narrower than they are
+ * @switches: the PMU is handed to it for its turn.  Else it is dormant: no selector
+ *	is on, and the guest exits for whatever it does with its PMU.  Changes
+ *	together with intercepts and controls, in the vendor's recalculation of them
+ * @writes_ctrl: with @switches, the guest may write the global control, and VM-exits
+ *	do not save it
+ * @idle_puts: so many times in a row the registers were put with no selector on
  * @loaded: its state is in the registers of the CPU that it is on, and the
  *	counters and the status in struct kvm_pmu are out of date.  Changes with
  *	IRQs off, on that CPU, and whenever they are on perf may take the PMU
+ * @stays: with @loaded, it stays so over VM-exits
  * @ctrl_stale: the guest may have written the global control since KVM's copy was
- *	made.  Set behind #VMEXIT, by svm_mediated_pmu_exited(), before anything
- *	looks at that copy; never on VMX, where VM-exit saves it.  Cleared by
+ *	made.  Set behind #VMEXIT if @writes_ctrl, by svm_mediated_pmu_exited(), before
+ *	anything looks at that copy; never on VMX, where VM-exit saves it.  Cleared by
  *	__kvm_mediated_pmu_sync_ctrl() and put.  While it is set and @loaded is, nobody
  *	may use kvm_pmu's global_ctrl; kvm_mediated_pmu_ctrl() asserts that
  * @recalc_l1: VMX's controls for L1 are still those of another model of CPU,
@@ -34,7 +41,11 @@ struct kvm_mediated_pmu {
 	bool	active;
 	bool	all_counters;
 	bool	narrow;
+	bool	switches;
+	bool	writes_ctrl;
+	u8	idle_puts;
 	bool	loaded;
+	bool	stays;
 	bool	ctrl_stale;
 	bool	recalc_l1;
 	u32	lvtpc;

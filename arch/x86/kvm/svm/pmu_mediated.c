@@ -72,7 +72,7 @@ void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	if (!kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
+	if (!kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
 	    sev_es_guest(vcpu->kvm) ||
 	    boot_cpu_has(X86_FEATURE_PERFCTR_NB) || boot_cpu_has(X86_FEATURE_PERFCTR_LLC))
 		svm_set_intercept(to_svm(vcpu), INTERCEPT_RDPMC);
@@ -84,7 +84,7 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_svm *svm = to_svm(vcpu);
-	bool active = kvm_pmu_is_mediated(pmu);
+	bool active = kvm_mediated_pmu_switches(pmu);
 	bool gp, core, global;
 	int i;
 
@@ -109,15 +109,16 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 }
 
 /*
- * All that depends on what the vCPU's PMU is like and on userspace's MSR filter:
- * on KVM_REQ_MSR_FILTER_CHANGED, which each change of either makes.  In L2, what L1
- * intercepts is merged anew.
+ * All that depends on what the vCPU's PMU is like, on whether it needs the CPU's,
+ * and on userspace's MSR filter: on KVM_REQ_MSR_FILTER_CHANGED, which each change
+ * of them makes.  In L2, what L1 intercepts is merged anew.
  */
 void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {
 	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
 		return;
 
+	kvm_mediated_pmu_recalc(vcpu);
 	svm_mediated_pmu_set_rdpmc(vcpu);
 	set_intercepts(vcpu);
 	if (is_guest_mode(vcpu))

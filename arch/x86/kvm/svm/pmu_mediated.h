@@ -25,8 +25,8 @@ static __always_inline void svm_mediated_pmu_exited(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = &vcpu->arch.pmu;
 
-	if (kvm_pmu_is_mediated(pmu) && pmu->mediated.all_counters)
-		pmu->mediated.ctrl_stale = pmu->version > 1;
+	if (static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.writes_ctrl)
+		pmu->mediated.ctrl_stale = true;
 }
 
 #endif /* __KVM_X86_SVM_PMU_MEDIATED_H */

@@ -42,6 +42,9 @@ const struct kvm_mediated_pmu_regs vmx_mediated_pmu_regs = {
 /* Of IA32_PERF_CAPABILITIES; the base does without, too. */
 #define PMU_CAP_SMM_FREEZE	BIT_ULL(12)
 
+/* In place of a value in the VMCS that perf's own way may have changed. */
+#define CTRL_UNKNOWN	(~0ULL)
+
 /* The global control's place in the list of MSRs to store; it is the first to come. */
 #define STORE_SLOT	0
 
@@ -84,6 +87,7 @@ void vmx_mediated_pmu_init_vmcs(struct vcpu_vmx *vmx)
 	vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, 0);
 	vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 	vmx->loaded_vmcs->perf_global_ctrl = 0;
+	vmx->loaded_vmcs->perf_global_ctrl_host = 0;
 }
 
 /*
@@ -113,7 +117,7 @@ static bool rdpmc_exits(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return !kvm_pmu_is_mediated(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
+	return !kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
 	       (is_guest_mode(vcpu) && nested_cpu_has(get_vmcs12(vcpu), CPU_BASED_RDPMC_EXITING));
 }
 
@@ -122,22 +126,23 @@ static void set_controls(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
-	bool active = kvm_pmu_is_mediated(pmu);
-	u32 exit = VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
+	bool active = kvm_mediated_pmu_switches(pmu);
 
-	if (exit_saves_ctrl())
-		exit |= VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL;
-	else
+	if (!exit_saves_ctrl())
 		set_store_list(vmx, active);
+	else if (active)
+		vm_exit_controls_setbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
+	else
+		vm_exit_controls_clearbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
 
-	/* Without a vPMU, the two that load are perf's, see atomic_switch_perf_msrs(). */
-	if (active) {
+	/* Without a mediated vPMU, the two that load are perf's, see atomic_switch_perf_msrs(). */
+	if (kvm_pmu_is_mediated(pmu)) {
 		vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
-		vm_exit_controls_setbit(vmx, exit);
+		vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
 		vmx_mediated_pmu_init_vmcs(vmx);
 	} else {
 		vm_entry_controls_clearbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
-		vm_exit_controls_clearbit(vmx, exit);
+		vm_exit_controls_clearbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
 	}
 
 	if (rdpmc_exits(vcpu))
@@ -153,7 +158,7 @@ static void set_controls(struct kvm_vcpu *vcpu)
 static void set_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	bool active = kvm_pmu_is_mediated(pmu);
+	bool active = kvm_mediated_pmu_switches(pmu);
 	bool gp, fixed, global, full_width;
 	int i;
 
@@ -182,8 +187,9 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 }
 
 /*
- * All that depends on what the vCPU's PMU is like and on userspace's MSR filter:
- * on KVM_REQ_MSR_FILTER_CHANGED, which each change of either makes.
+ * All that depends on what the vCPU's PMU is like, on whether it needs the CPU's,
+ * and on userspace's MSR filter: on KVM_REQ_MSR_FILTER_CHANGED, which each change
+ * of them makes.
  *
  * MSR intercepts are made up for L1, and merged with what L1 intercepts for L2.
  * Controls are those of the VMCS that is loaded.  In L2 that is vmcs02; vmcs01's are
@@ -196,6 +202,7 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 	if (!static_branch_unlikely(&kvm_mediated_pmu_used))
 		return;
 
+	kvm_mediated_pmu_recalc(vcpu);
 	set_controls(vcpu);
 	set_intercepts(vcpu);
 
@@ -225,19 +232,38 @@ u32 vmx_mediated_pmu_msr(unsigned int i)
 	return ranges[range].msr + i;
 }
 
-void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
+bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 {
-	u64 ctrl = kvm_mediated_pmu_ctrl(vcpu_to_pmu(&vmx->vcpu));
+	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
+	struct loaded_vmcs *vmcs = vmx->loaded_vmcs;
+	struct perf_guest_switch_msr *msrs;
+	u64 guest, host = 0;
+	int nr;
 
-	/* An entry that fails stores nothing. */
-	if (!exit_saves_ctrl())
-		vmx->msr_autostore.guest.val[STORE_SLOT].value = ctrl;
+	if (!pmu->mediated.switches) {
+		/* Events of the host that exclude guests; without PEBS this is all there is. */
+		msrs = perf_guest_get_msrs(&nr, NULL);
+		if (nr != 1) {
+			vmcs->perf_global_ctrl = CTRL_UNKNOWN;
+			return false;
+		}
+		guest = msrs->guest;
+		host = msrs->host;
+	} else {
+		guest = kvm_mediated_pmu_ctrl(pmu);
+		/* An entry that fails stores nothing. */
+		if (!exit_saves_ctrl())
+			vmx->msr_autostore.guest.val[STORE_SLOT].value = guest;
+	}
 
-	if (vmx->loaded_vmcs->perf_global_ctrl == ctrl)
-		return;
+	if (vmcs->perf_global_ctrl == guest && vmcs->perf_global_ctrl_host == host)
+		return true;
 
-	vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, ctrl);
-	vmx->loaded_vmcs->perf_global_ctrl = ctrl;
+	vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, guest);
+	vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, host);
+	vmcs->perf_global_ctrl = guest;
+	vmcs->perf_global_ctrl_host = host;
+	return true;
 }
 
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)

@@ -16,17 +16,13 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 #define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS +	\
 					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 3)
 u32 vmx_mediated_pmu_msr(unsigned int i);
-void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
+bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx);
 
 /* The global control is loaded by VM-entry itself; false if perf's way is the right one. */
 static __always_inline bool vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 {
-	if (!kvm_pmu_is_mediated(&vmx->vcpu.arch.pmu))
-		return false;
-
-	__vmx_mediated_pmu_entry(vmx);
-	return true;
+	return kvm_pmu_is_mediated(&vmx->vcpu.arch.pmu) && __vmx_mediated_pmu_entry(vmx);
 }
 
 /* vmcs01 has been loaded, behind L2 or an entry into it that failed. */
@@ -39,7 +35,7 @@ static __always_inline void vmx_mediated_pmu_left_l2(struct kvm_vcpu *vcpu)
 /* And saved by VM-exit, as the guest writes it without one. */
 static __always_inline void vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 {
-	if (kvm_pmu_is_mediated(&vmx->vcpu.arch.pmu))
+	if (kvm_mediated_pmu_switches(&vmx->vcpu.arch.pmu))
 		__vmx_mediated_pmu_exited(vmx);
 }
 

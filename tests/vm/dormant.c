@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a guest that has no selector on has no part in the CPU's PMU, and none in what it costs.
+ *
+ * By turns: no selector on, one on, none again; while an event of the host counts all that the host executes, so that there is
+ * something to see and to spoil.
+ *
+ *	reads		RDPMC and RDMSR of each counter, of the global control and the status give what the guest has there
+ *	writes		and change that
+ *	the host	its event counts what the host executes, and nothing of a guest that runs long, or exits often
+ *	accesses	none for an exit of a guest that has been without for some exits
+ *	awake		what it turns on counts from its next instruction on, every time
+ */
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+
+#include "vm.h"
+
+#define EXITS	1000
+/* Of the guest, without an exit but for the host's ticks. */
+#define LONG	2000000
+/* What perf and the machine count of a reading's two ends, and of ticks, in different places. */
+#define ENDS	3000
+
+static struct vm vm;
+static unsigned int counters;
+
+static uint32_t counter(unsigned int i)
+{
+	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i;
+}
+
+static uint64_t planted(unsigned int i, unsigned int turn)
+{
+	return 0x4b00000ULL + 0x1000 * i + turn;
+}
+
+static struct {
+	unsigned int turn, wrong, faults;
+	uint64_t value;
+} seen;
+
+/* Reads what is planted, and plants for the next turn. */
+static void look(void *unused)
+{
+	unsigned int i;
+
+	(void)unused;
+	for (i = 0; i < counters; i++) {
+		if (!try_rdpmc(i, &seen.value))
+			seen.faults++;
+		else if (seen.value != planted(i, seen.turn))
+			seen.wrong++;
+		if (!try_rdmsr(counter(i), &seen.value))
+			seen.faults++;
+		else if (seen.value != planted(i, seen.turn))
+			seen.wrong++;
+		if (!try_wrmsr(counter(i), planted(i, seen.turn + 1)))
+			seen.faults++;
+	}
+	if (!vm_seen.amd) {
+		seen.faults += !try_wrmsr(MSR_GLOBAL_CTRL, 5) || !try_rdmsr(MSR_GLOBAL_CTRL, &seen.value);
+		seen.wrong += seen.value != 5;
+		seen.faults += !try_rdmsr(MSR_GLOBAL_STATUS, &seen.value);
+		seen.wrong += seen.value != 0;
+		seen.faults += !try_wrmsr(MSR_GLOBAL_CTRL, 0xff);
+	}
+}
+
+static void run_long(void *unused)
+{
+	unsigned long n = LONG / 2;
+
+	(void)unused;
+	asm volatile("1: dec %0; jnz 1b" : "+r" (n));
+}
+
+static void exit_often(void *unused)
+{
+	unsigned int i, a, b, c, d;
+
+	(void)unused;
+	for (i = 0; i < EXITS; i++)
+		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
+}
+
+static void (*guest)(void *);
+
+static uint64_t host_insns(void)
+{
+	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
+}
+
+/* The event's count of it, less the machine's. */
+static int64_t beside(int fd, void (*what)(void *), const char *name)
+{
+	uint64_t truth = host_insns(), count = vm_event_read(fd), accesses = mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR);
+	int64_t by;
+
+	guest = what;
+	vm_call(&vm, guest, NULL);
+	accesses = mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) - accesses;
+	count = vm_event_read(fd) - count;
+	truth = host_insns() - truth;
+	by = count - truth;
+	sayf("# %s: the host's event %llu, the machine %llu; %llu accesses", name, (unsigned long long)count,
+	     (unsigned long long)truth, (unsigned long long)accesses);
+	check_between(name, by < 0 ? -by : by, 0, ENDS, "between the event and what the host has executed");
+	return accesses;
+}
+
+static int event(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_hv = 1,
+		.exclude_guest = 1,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+
+	must(fd >= 0, "an event of the host");
+	return fd;
+}
+
+int main(void)
+{
+	static struct vm_stretch s;
+	static struct vm_body body;
+	unsigned int i, k;
+	int fd;
+
+	must(mark_present(), "this is our machine");
+	must(on_mediated(), "the vPMU is a mediated one");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	counters = vm_seen.amd ? 6 : 8;
+	fd = event();
+	vm_body(&body, "(n3crn2wj)9");
+	s.body = &body;
+	s.n = 1;
+	for (k = 0; k < 4; k++) {
+		for (i = 0; i < counters; i++)
+			vm_set_msr(&vm, counter(i), planted(i, k));
+		seen.turn = k;
+		seen.wrong = seen.faults = 0;
+		vm_call(&vm, look, NULL);
+		check_equal("values that are not the guest's own", seen.wrong, 0, "read by RDPMC and RDMSR");
+		check_equal("faults", seen.faults, 0, "its counters are there");
+		for (i = 0; i < counters; i++)
+			check_equal("a counter that it has written", vm_get_msr(&vm, counter(i)), planted(i, k + 1), "as userspace sees it");
+		beside(fd, run_long, "runs long");
+		/* VMX keeps DEBUGCTL: a read and a write, whatever the guest has. */
+		check_between("accesses for exits", beside(fd, exit_often, "exits often"), 0,
+			      (vm_seen.amd ? 0 : 2 * EXITS) + EXITS / 10, "of the host, of a thousand");
+		s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };
+		vm_stretch(&vm, &s);
+		check_equal("awake: its count", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
+		check_equal("awake: PMIs", vm_seen.pmis, 1, "past its end once");
+		/* It ends with its selector off, and is put behind each of these. */
+		for (i = 0; i < 6; i++)
+			vm_call(&vm, vm_guest_prepare, NULL);
+	}
+	close(fd);
+	vm_close(&vm);
+	return check_done();
+}
