@@ -172,12 +172,14 @@ EXPORT_SYMBOL_GPL(perf_set_mediated_ops);
  */
 static void note_active_events(struct list_head *active)
 {
+	struct perf_event *first;
+
 	if (list_empty(active))
 		return;
 
 	__this_cpu_write(host_waits, true);
-	if (!list_is_singular(active) ||
-	    !hardlockup_detector_perf_owns(list_first_entry(active, struct perf_event, active_list)))
+	first = list_first_entry(active, struct perf_event, active_list);
+	if (!list_is_singular(active) || !hardlockup_detector_perf_owns(first))
 		__this_cpu_write(host_counts, true);
 }
 

@@ -72,8 +72,8 @@ void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	if (!kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
-	    sev_es_guest(vcpu->kvm) ||
+	if (!kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters ||
+	    enable_vmware_backdoor || sev_es_guest(vcpu->kvm) ||
 	    boot_cpu_has(X86_FEATURE_PERFCTR_NB) || boot_cpu_has(X86_FEATURE_PERFCTR_LLC))
 		svm_set_intercept(to_svm(vcpu), INTERCEPT_RDPMC);
 	else

@@ -117,7 +117,8 @@ static bool rdpmc_exits(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return !kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters || enable_vmware_backdoor ||
+	return !kvm_mediated_pmu_switches(pmu) || !pmu->mediated.all_counters ||
+	       enable_vmware_backdoor ||
 	       (is_guest_mode(vcpu) && nested_cpu_has(get_vmcs12(vcpu), CPU_BASED_RDPMC_EXITING));
 }
 
