@@ -312,11 +312,6 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	m->fixed_ctrl = 0;
 }
 
-static bool has_selector_on(const struct kvm_mediated_pmu *m)
-{
-	return m->fixed_ctrl || memchr_inv(m->selector, 0, sizeof(m->selector));
-}
-
 /*
  * Intercepts and controls are about to be made up anew, for the vCPU that is loaded:
  * is there anything for which the guest needs the PMU?
@@ -325,8 +320,6 @@ void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
 
-	if (has_selector_on(m))
-		m->idle_puts = 0;
 	m->switches = m->active && m->idle_puts < IDLE_PUTS;
 	if (!m->switches)
 		kvm_mediated_pmu_put(vcpu);
@@ -462,6 +455,11 @@ static void take_counter(struct kvm_pmc *pmc)
 	pmc->counter = value & pmc_bitmask(pmc);
 }
 
+static bool has_selector_on(const struct kvm_mediated_pmu *m)
+{
+	return m->fixed_ctrl || memchr_inv(m->selector, 0, sizeof(m->selector));
+}
+
 static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -496,9 +494,7 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 		take_counter(&pmu->fixed_counters[i]);
 
 	m->loaded = false;
-	if (has_selector_on(m))
-		m->idle_puts = 0;
-	else if (m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
+	if (!has_selector_on(m) && m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
 		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 	++vcpu->stat.pmu_puts;
 	trace_kvm_pmu_put(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), pmu->global_status, leave);
@@ -699,6 +695,10 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		m->fixed_ctrl = selector;
 	}
 
-	if (selector && !m->switches)
+	if (!selector)
+		return;
+
+	m->idle_puts = 0;
+	if (!m->switches)
 		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, pmc->vcpu);
 }

@@ -19,7 +19,8 @@
  *	together with intercepts and controls, in the vendor's recalculation of them
  * @writes_ctrl: with @switches, the guest may write the global control, and VM-exits
  *	do not save it
- * @idle_puts: so many times in a row the registers were put with no selector on
+ * @idle_puts: so many times the registers were put with no selector on, since one
+ *	was turned on
  * @loaded: its state is in the registers of the CPU that it is on, and the
  *	counters and the status in struct kvm_pmu are out of date.  Changes with
  *	IRQs off, on that CPU, and whenever they are on perf may take the PMU
