@@ -91,6 +91,12 @@ static inline uint64_t mark_read(uint64_t index)
 	return mark_op(MARK_OP_READ, index, 0);
 }
 
+/* What the host has executed, in its kernel and in user mode. */
+static inline uint64_t mark_host_insns(void)
+{
+	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
+}
+
 /* Without our machine RAX comes back as it went. */
 static inline int mark_present(void)
 {

@@ -12,22 +12,18 @@
  *	sample	a counter overflows, and its PMI is taken: the stretch beside the same one without it
  *
  * Instructions are those of the exit, event or stretch that has the fewest: without an interrupt of the host, it has always
- * the same.
+ * the same.  Accesses are those of the turn, of three, that has the fewest: a guest that the host has put and loaded in
+ * between has eighty more.
  */
 #include "vm.h"
 
 #define N	1000
 
-static struct {
+static struct reading {
 	uint64_t host, guest, exits;
 } seen[2];
 
 static uint64_t fewest;
-
-static uint64_t host_insns(void)
-{
-	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
-}
 
 static void read_all(unsigned int at)
 {
@@ -70,10 +66,10 @@ static void guest(void *argument)
 	fewest = ~0ULL;
 	read_all(0);
 	for (i = 0; i < N; i++) {
-		uint64_t before = host_insns(), n;
+		uint64_t before = mark_host_insns(), n;
 
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
-		n = host_insns() - before;
+		n = mark_host_insns() - before;
 		fewest = n < fewest ? n : fewest;
 	}
 	read_all(1);
@@ -89,7 +85,7 @@ static void guest_event(void *unused)
 	fewest = ~0ULL;
 	read_all(0);
 	for (i = 0; i < N; i++) {
-		uint64_t before = host_insns(), n;
+		uint64_t before = mark_host_insns(), n;
 
 		global_ctrl(0);
 		wrmsr(counter_msr(0), vm_seen.amd ? 1ULL << 47 : 1U << 31);
@@ -100,7 +96,7 @@ static void guest_event(void *unused)
 		wrmsr(selector_msr(0), 0);
 		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
 		global_ctrl(7);
-		n = host_insns() - before;
+		n = mark_host_insns() - before;
 		fewest = n < fewest ? n : fewest;
 	}
 	read_all(1);
@@ -138,9 +134,9 @@ static void sample(struct vm *vm)
 				.event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = pmi ? -200 : -100000,
 			};
 			read_all(0);
-			before = host_insns();
+			before = mark_host_insns();
 			vm_stretch(vm, &s);
-			before = host_insns() - before;
+			before = mark_host_insns() - before;
 			read_all(1);
 			spent[pmi] = before < spent[pmi] ? before : spent[pmi];
 		}
@@ -150,21 +146,33 @@ static void sample(struct vm *vm)
 	say_cost("sample", 1);
 }
 
+/* Three turns, and of these the one with the fewest accesses. */
+static void turns(struct vm *vm, void (*what)(void *), void *argument)
+{
+	struct reading best[2];
+	unsigned int k;
+
+	for (k = 0; k < 3; k++) {
+		vm_call(vm, what, argument);
+		if (!k || seen[1].host - seen[0].host < best[1].host - best[0].host)
+			memcpy(best, seen, sizeof(best));
+	}
+	memcpy(seen, best, sizeof(seen));
+}
+
 int main(void)
 {
 	static struct vm vm;
-	unsigned int how, k;
+	unsigned int how;
 
 	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (how = IDLE; how <= NEAR; how++) {
-		for (k = 0; k < 3; k++)
-			vm_call(&vm, guest, (void *)(uintptr_t)how);
+		turns(&vm, guest, (void *)(uintptr_t)how);
 		say_cost(name[how], 0);
 	}
-	for (k = 0; k < 3; k++)
-		vm_call(&vm, guest_event, NULL);
+	turns(&vm, guest_event, NULL);
 	say_cost("event", N);
 	sample(&vm);
 	vm_close(&vm);

@@ -84,25 +84,25 @@ static void exit_often(void *unused)
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 }
 
-static uint64_t host_insns(void)
-{
-	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
-}
-
 static struct {
 	uint64_t truth, count, accesses;
 } got;
 
+static uint64_t host_accesses(void)
+{
+	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR);
+}
+
 /* The guest's turn, or none, by the machine's count and by the host's event. */
 static void __attribute__((noinline)) measure(int fd, void (*what)(void *))
 {
-	uint64_t truth = host_insns(), count = vm_event_read(fd), accesses = mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR);
+	uint64_t truth = mark_host_insns(), count = vm_event_read(fd), accesses = host_accesses();
 
 	if (what)
 		vm_call(&vm, what, NULL);
-	got.accesses = mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) - accesses;
+	got.accesses = host_accesses() - accesses;
 	got.count = vm_event_read(fd) - count;
-	got.truth = host_insns() - truth;
+	got.truth = mark_host_insns() - truth;
 }
 
 /* Returns the host's accesses to the PMU. */
