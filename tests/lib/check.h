@@ -56,6 +56,35 @@ static inline int __attribute__((format(printf, 2, 3))) check(int good, const ch
 	return good;
 }
 
+/*
+ * How many lines of the kernel's log an extended regular expression finds.  A test takes the difference to an earlier call: the log
+ * stays whole for the tests behind it, which read there how the PMU was found.
+ */
+static inline unsigned int log_lines(const char *what)
+{
+	char command[200];
+	unsigned int n = 0;
+	FILE *file;
+
+	snprintf(command, sizeof(command), "dmesg | grep -c -E '%s'", what);
+	file = popen(command, "r");
+	if (!file || fscanf(file, "%u", &n) != 1)
+		check(0, "the kernel's log");
+	if (file)
+		pclose(file);
+	return n;
+}
+
+/* Says the newest of these lines, with the two behind each. */
+static inline void log_say(const char *what)
+{
+	char command[240];
+
+	snprintf(command, sizeof(command), "dmesg | grep -A 2 -E '%s' | tail -n 3 | while read -r l; do mark say \"# $l\"; done", what);
+	if (system(command))
+		check(0, "the kernel's log");
+}
+
 static inline int check_equal(const char *what, long long got, long long want, const char *why)
 {
 	if (check(got == want, "%s: %lld", what, got))

@@ -91,12 +91,7 @@ static int model(int vcpu)
 
 static unsigned int lines(void)
 {
-	FILE *file = popen("dmesg | grep -c 'no vPMU for this VM'", "r");
-	unsigned int n = 0;
-
-	must(file && fscanf(file, "%u", &n) == 1, "the kernel's log");
-	pclose(file);
-	return n;
+	return log_lines("no vPMU for this VM");
 }
 
 int main(void)

@@ -92,12 +92,7 @@ static void run(void)
 
 static unsigned int lines(void)
 {
-	FILE *file = popen("dmesg | grep -c -E 'kvm.*(wrmsr|rdmsr|perfctr|MSR)'", "r");
-	unsigned int n = 0;
-
-	must(file && fscanf(file, "%u", &n) == 1, "the kernel's log");
-	pclose(file);
-	return n;
+	return log_lines("kvm.*(wrmsr|rdmsr|perfctr|MSR)");
 }
 
 static void all(const char *model)
