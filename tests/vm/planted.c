@@ -827,6 +827,9 @@ static void hook_change(struct vm *v)
 	vm_close(v);
 	open_vm(v, change.from);
 	v->hook = hook_change;
+	/* With selectors on its registers are going to be in the PMU, and open to it. */
+	owner(&guest, change.from, TAG_GUEST);
+	plant_by_ioctl(v, &guest);
 	/* KVM makes L1's bitmap of MSRs in the first run, and in the second merges it into L2's. */
 	if (change.signal)
 		must(run_with_signal(v) < 0 && errno == EINTR, "a signal ends KVM_RUN");
