@@ -97,6 +97,26 @@ static inline bool vm_offers_all(void)
 	return on_amd() || (d & 0x1f) <= 3;
 }
 
+/* How many general counters has this CPU, for guests that are given all? */
+static inline unsigned int vm_general(void)
+{
+	uint32_t a = 0xa, b, c = 0, d;
+
+	if (on_amd())
+		return 6;
+	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
+	return a >> 8 & 0xff;
+}
+
+/* Are there counters that a guest must not read behind those of the core: AMD's of the northbridge and of the last level cache? */
+static inline bool vm_others_behind(void)
+{
+	uint32_t a = 0x80000001, b, c = 0, d;
+
+	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
+	return on_amd() && (c & (1 << 24 | 1 << 28));
+}
+
 /* ---- in the guest */
 
 static inline uint64_t rdmsr(uint32_t msr)
@@ -155,7 +175,9 @@ static struct {
 	unsigned int pmis, irqs;
 	bool amd, fixed_vector;
 	bool mediated;		/* KVM gives the guest the PMU itself */
-	bool all;		/* and it has every counter of the CPU, so that RDPMC and the global registers are its own */
+	bool all;		/* and it has every counter of the core, so that the global registers are its own */
+	unsigned int general;	/* counters that the CPU has */
+	bool rdpmc;		/* and every one that there is, so that RDPMC is */
 } vm_seen;
 
 static struct {
@@ -538,7 +560,7 @@ static inline void vm_emit_letter(struct vm_body *body, char letter)
 	while (op < vm_ops + ARRAY_SIZE(vm_ops) && op->letter != letter)
 		op++;
 	must(op < vm_ops + ARRAY_SIZE(vm_ops) && (op->user || !body->user), "each letter has a meaning");
-	if (letter == 'p' && vm_seen.all) {
+	if (letter == 'p' && vm_seen.rdpmc) {
 		vm_emit(body, "31c9 0f33");
 		return;
 	}
@@ -755,6 +777,8 @@ static inline void vm_open(struct vm *vm)
 	vm_seen.amd = on_amd();
 	vm_seen.mediated = on_mediated();
 	vm_seen.all = vm_seen.mediated && vm_offers_all();
+	vm_seen.general = vm_general();
+	vm_seen.rdpmc = vm_seen.all && !vm_others_behind();
 	memset(vm, 0, sizeof(*vm));
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(vm->kvm >= 0, "KVM is there");

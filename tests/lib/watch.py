@@ -5,6 +5,8 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import importlib.machinery
+import importlib.util
 import os
 import shlex
 import signal
@@ -39,14 +41,26 @@ def alone(directory, say):
         yield
 
 
+def _launcher():
+    """The launcher as a module: it knows which CPUs there are."""
+    loader = importlib.machinery.SourceFileLoader("launcher", LAUNCHER[0])
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("launcher", loader))
+    loader.exec_module(module)
+    return module
+
+
+launcher = _launcher()
+
+
 class Machine:
     """One run of the machine, watched through its verdict file."""
 
-    def __init__(self, command, logs, vendor, image_arguments, cpus=1, perfmon="", memory=1024, ips=0, show=None):
+    def __init__(self, command, logs, vendor, image_arguments, cpus=1, model="", perfmon="", memory=1024, ips=0, show=None):
         self.logs = logs
         self.verdict = os.path.join(logs, "verdict")
         self.console = os.path.join(logs, "console")
         command = list(command) + ["--vendor", vendor, "--cpus", str(cpus), "--memory", str(memory)]
+        command += ["--model", model] if model else []
         command += ["--perfmon", perfmon] if perfmon else []
         command += ["--ips", str(ips)] if ips else []
         for name in ("verdict", "console", "truth", "log"):

@@ -58,7 +58,7 @@ int main(void)
 {
 	static struct vm vm;
 	uint64_t none, few, full, many;
-	unsigned int i, counters = on_amd() ? 6 : 8;
+	unsigned int i, counters = vm_general();
 
 	must(mark_present(), "this is our machine");
 	vm_open(&vm);

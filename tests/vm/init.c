@@ -39,7 +39,7 @@ static void add_all(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < (vm_seen.amd ? 6 : 8); i++) {
+	for (i = 0; i < vm_seen.general; i++) {
 		add(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, "counter", 0);
 		add(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, "selector", 0);
 	}
@@ -47,7 +47,7 @@ static void add_all(void)
 		add(MSR_FIXED_CTR0 + i, "fixed counter", 0);
 	if (!vm_seen.amd)
 		add(MSR_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
-	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", vm_seen.amd ? 0x3f : 0xff);
+	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", vm_seen.amd ? 0x3f : (1 << vm_seen.general) - 1);
 	add(vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, "global status", 0);
 }
 
@@ -92,7 +92,7 @@ static void values(void *unused)
 
 	(void)unused;
 	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0);
-	for (i = 0; i < (vm_seen.amd ? 6 : 8); i++) {
+	for (i = 0; i < vm_seen.general; i++) {
 		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i, 0x123456789abULL * (i + 1));
 		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0x4100c0 + i);
 	}
@@ -101,7 +101,8 @@ static void values(void *unused)
 	if (!vm_seen.amd)
 		wrmsr(MSR_FIXED_CTR_CTRL, 0x2a2);
 	/* User mode, where the guest is not, is counted from here on. */
-	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, vm_seen.amd ? 0x2a : 0x5000000aaULL);
+	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL,
+	      (vm_seen.amd ? 0 : 0x500000000ULL) | (0xaa & ((1 << vm_seen.general) - 1)));
 }
 
 static void standing(void)
@@ -113,7 +114,7 @@ static void standing(void)
 	char what[64];
 
 	vm_call(&vm, values, NULL);
-	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0x15);
+	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0x5);
 	get_all(0);
 	must(ioctl(vm.fd, KVM_SIGNAL_MSI, &msi) > 0, "INIT can be sent as a message");
 	must(!ioctl(vm.vcpu, KVM_GET_MP_STATE, &state), "the vCPU's state, and with it what INIT does");
@@ -124,7 +125,7 @@ static void standing(void)
 		snprintf(what, sizeof(what), "%s %#x behind INIT", msrs[i].what, msrs[i].msr);
 		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
 		if (msrs[i].msr == MSR_GLOBAL_STATUS || msrs[i].msr == MSR_AMD_STATUS)
-			check_equal("which is", msrs[i].value[0], 0x15, "as it was set");
+			check_equal("which is", msrs[i].value[0], 0x5, "as it was set");
 	}
 	check_equal("LVTPC", lvtpc(), LVT_MASKED, "INIT masks it");
 	back();

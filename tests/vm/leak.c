@@ -380,7 +380,7 @@ int main(void)
 	must(seen != MAP_FAILED, "shared memory");
 	state = (void *)(seen + 2);
 	g.amd = on_amd();
-	general = g.general = g.amd ? 6 : 8;
+	general = g.general = vm_general();
 	fixed = g.amd ? 0 : 3;
 	counters = g.counters = general + fixed;
 	vm_model = with_v2;

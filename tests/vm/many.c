@@ -35,6 +35,9 @@ static void prepare(void)
 		s.counter[5].fixed = true;
 		s.counter[5].index = 0;
 	}
+	/* Of a CPU with four general counters. */
+	if (vm_seen.general < 5)
+		s.counter[4] = s.counter[--s.n];
 }
 
 static void beside(void)

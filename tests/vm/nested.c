@@ -621,7 +621,7 @@ static void l1_access(void *unused)
  */
 static void accesses_of(bool awake)
 {
-	static const struct {
+	const struct {
 		const char *what;
 		uint32_t intel, amd;	/* 0: not there */
 		uint64_t holds;		/* what L1 has written there; the index of RDPMC is 0 */
@@ -631,7 +631,7 @@ static void accesses_of(bool awake)
 	} rows[] = {
 		{ "RDPMC", MSR_PMC0, MSR_AMD_CTR0, 0x12345, 1 << RDPMC, 0, 1 },
 		{ "the first counter", MSR_PMC0, MSR_AMD_CTR0, 0x12345, 1 << RDMSR | 1 << WRMSR, 0, 0 },
-		{ "the last counter", MSR_PMC0 + 7, MSR_AMD_CTR0 + 10, 0x23456, 1 << RDMSR | 1 << WRMSR, 0, 0 },
+		{ "the last counter", MSR_PMC0 + vm_seen.general - 1, MSR_AMD_CTR0 + 10, 0x23456, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "its old name", MSR_PERFCTR0, 0xc0010004, 0x12345, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "a fixed counter", MSR_FIXED_CTR0 + 2, 0, 0x34567, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "the global control", MSR_GLOBAL_CTRL, MSR_AMD_CONTROL, 5, 1 << RDMSR | 1 << WRMSR, 0, 1 },
@@ -644,7 +644,7 @@ static void accesses_of(bool awake)
 	unsigned int r, taken;
 	int kind;
 
-	for (r = 0; r < (vm_seen.amd ? 6 : 8); r++)
+	for (r = 0; r < vm_seen.general; r++)
 		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r, awake && r == 1 ? 1 << 22 : 0);
 	if (!vm_seen.amd)
 		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
@@ -659,7 +659,7 @@ static void accesses_of(bool awake)
 				uint64_t reason = vm_seen.amd ? (kind == RDPMC ? SVM_RDPMC : SVM_MSR) :
 						  kind == RDPMC ? VMX_RDPMC : kind == RDMSR ? VMX_RDMSR : VMX_WRMSR;
 				unsigned int tries = 0, exits = !vm_seen.mediated || !awake || rows[r].always ||
-								(rows[r].whole && !vm_seen.all);
+								(rows[r].whole && !(kind == RDPMC ? vm_seen.rdpmc : vm_seen.all));
 				uint64_t holds = rows[r].holds;
 
 				if (!msr || !(rows[r].kinds & 1 << kind) || (is_global(msr) && !has_control))

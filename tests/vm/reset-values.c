@@ -82,7 +82,8 @@ static void intel(void)
 	unsigned int i;
 	char what[128];
 
-	check_equal("IA32_PERF_GLOBAL_CTRL of a new vCPU", vm_get_msr(&vm, MSR_GLOBAL_CTRL), 0xff, "eight counters, enabled by RESET");
+	check_equal("IA32_PERF_GLOBAL_CTRL of a new vCPU", vm_get_msr(&vm, MSR_GLOBAL_CTRL), (1U << vm_seen.general) - 1,
+		    "all general counters, enabled by RESET");
 	g.selector = MSR_EVNTSEL0;
 	g.counter = MSR_PERFCTR0;
 	g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });

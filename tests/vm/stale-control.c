@@ -18,20 +18,25 @@ static void set_model(struct kvm_cpuid_entry2 *e)
 }
 
 static struct {
-	uint64_t enabled_behind_exit, enabled_before_exit, disabled_behind_exit, exits[3];
+	uint64_t enabled_behind_exit, enabled_before_exit, disabled_behind_exit, plain, exits[4];
 } g;
 
-/* What the counter has more behind one WRMSR of the interrupt command than in front of it. */
-static uint64_t __attribute__((noinline)) one_fastpath(uint64_t *exits)
-{
-	uint64_t before, after, from = mark_read(TRUTH_EXITS);
-
-	before = rdmsr(MSR_AMD_CTR0);
-	asm volatile("wrmsr" : : "c" (0x830), "a" (0x41), "d" (5) : "memory");
-	after = rdmsr(MSR_AMD_CTR0);
-	*exits = mark_read(TRUTH_EXITS) - from;
-	return after - before;
+/* What the counter has more behind an instruction than in front of it. */
+#define COUNT_OF(what, insn)								\
+static uint64_t __attribute__((noinline)) what(uint64_t *exits)			\
+{											\
+	uint64_t before, after, from = mark_read(TRUTH_EXITS);				\
+											\
+	before = rdmsr(MSR_AMD_CTR0);							\
+	asm volatile(insn : : "c" (0x830), "a" (0x41), "d" (5) : "memory");		\
+	after = rdmsr(MSR_AMD_CTR0);							\
+	*exits = mark_read(TRUTH_EXITS) - from;						\
+	return after - before;								\
 }
+
+/* The interrupt command is written in a fast path. */
+COUNT_OF(one_fastpath, "wrmsr")
+COUNT_OF(no_exit, "nop")
 
 static void slow_exit(void)
 {
@@ -52,6 +57,7 @@ static void guest(void *unused)
 	g.enabled_behind_exit = one_fastpath(&g.exits[0]);
 	slow_exit();
 	g.enabled_before_exit = one_fastpath(&g.exits[1]);
+	g.plain = no_exit(&g.exits[3]);
 	slow_exit();
 	wrmsr(GLOBAL, 0);				/* no exit */
 	g.disabled_behind_exit = one_fastpath(&g.exits[2]);
@@ -71,9 +77,9 @@ int main(void)
 	vm_call(&vm, guest, NULL);
 	do
 		vm_call(&vm, guest, NULL);
-	while ((g.exits[0] != 1 || g.exits[1] != 1 || g.exits[2] != 1) && ++tries < VM_TRIES);
-	check_equal("enabled between the last slow exit and the fast path", g.enabled_behind_exit, g.enabled_before_exit,
-		    "what one that was enabled before it counts");
+	while ((g.exits[0] != 1 || g.exits[1] != 1 || g.exits[2] != 1 || g.exits[3]) && ++tries < VM_TRIES);
+	check_equal("enabled before the last slow exit", g.enabled_before_exit, g.plain + 1, "as without the exit, and the VMRUN");
+	check_equal("enabled between the last slow exit and the fast path", g.enabled_behind_exit, g.plain + 1, "the same");
 	check_equal("disabled between the last slow exit and the fast path", g.disabled_behind_exit, 0, "nothing");
 	vm_close(&vm);
 	return check_done();

@@ -71,10 +71,10 @@ static void row(unsigned int r)
 	char what[96], code[256], *c;
 
 	snprintf(code, sizeof(code), "%s", rows[r].code);
-	/* RDPMC is the guest's own where it has all counters. */
+	/* RDPMC is the guest's own where it has all that there are. */
 	c = strchr(code, '#');
 	if (c)
-		*c = vm_seen.all ? ' ' : '*';
+		*c = vm_seen.rdpmc ? ' ' : '*';
 	body.length = body.insns = body.points = body.sets = body.loops = 0;
 	body.user = body.emulating = false;
 	vm_compile(&body, rows[r].by_user ? "n3 H" : "n3", true);

@@ -26,6 +26,7 @@
 #include "cpuid.h"
 #include "msr.h"
 #include "gui/siminterface.h"
+#include "pc_system.h"
 #include "param_names.h"
 
 #if BX_SUPPORT_PERFMON
@@ -63,7 +64,9 @@ enum {
   BX_PMU_AMD_STATUS_SET       = 0xc0000303,
   BX_PMU_K7_EVTSEL0           = 0xc0010000,
   BX_PMU_K7_CTR0              = 0xc0010004,
-  BX_PMU_AMD_PERF_CTL0        = 0xc0010200      // even: control, odd: counter; to 0xc001020f
+  BX_PMU_AMD_PERF_CTL0        = 0xc0010200,     // even: control, odd: counter; to 0xc001020f
+  BX_PMU_AMD_L3_CTL0          = 0xc0010230,     // likewise; to 0xc001023b
+  BX_PMU_AMD_NB_CTL0          = 0xc0010240      // likewise; to 0xc001025f
 };
 
 // IA32_PERFEVTSELx and, but for bit 21, PERF_CTLx
@@ -76,7 +79,11 @@ const Bit64u BX_PMU_SEL_INV       = 1 << 23;
 const Bit64u BX_PMU_SEL_HOST_GUEST = BX_CONST64(3) << 40;       // AMD
 
 const Bit64u BX_PMU_SEL_RESERVED_INTEL = BX_CONST64(0xffffffff00280000); // pin control, any thread
+const Bit64u BX_PMU_SEL_ANY       = 1 << 21;                    // Intel
 const Bit64u BX_PMU_SEL_RESERVED_AMD   = BX_CONST64(0xfffffcf000280000);
+
+// IA32_PERF_GLOBAL_CTRL and _STATUS
+const Bit64u BX_PMU_PERF_METRICS   = BX_CONST64(1) << 48;
 
 // IA32_PERF_GLOBAL_STATUS
 const Bit64u BX_PMU_STATUS_LBR_FRZ = BX_CONST64(1) << 58;
@@ -92,6 +99,7 @@ const Bit64u BX_PMU_DEBUGCTL_FREEZE_LBRS    = 1 << 11;
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_PERFMON = 1 << 12;
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_SMM     = 1 << 14;
 const Bit64u BX_PMU_DEBUGCTL_VALID          = 0xdfc3;
+const Bit64u BX_PMU_DEBUGCTL_VALID_AMD      = 0x187f;
 
 // IA32_MISC_ENABLE: fast strings; there are counters, but no branch trace store
 // and no PEBS, and these three say so whatever is written
@@ -100,9 +108,38 @@ const Bit64u BX_PMU_MISC_PERFMON        = 1 << 7;
 const Bit64u BX_PMU_MISC_NO_BTS_PEBS    = 3 << 11;
 const Bit64u BX_PMU_MISC_READ_ONLY      = BX_PMU_MISC_PERFMON | BX_PMU_MISC_NO_BTS_PEBS;
 
-// IA32_PERF_CAPABILITIES: FREEZE_WHILE_SMM, full-width counter writes
+// IA32_PERF_CAPABILITIES: FREEZE_WHILE_SMM, full-width counter writes, PERF_METRICS
 const Bit64u BX_PMU_CAP_FREEZE_SMM = 1 << 12;
 const Bit64u BX_PMU_CAP_FW_WRITE   = 1 << 13;
+const Bit64u BX_PMU_CAP_METRICS    = 1 << 15;
+
+// Slots of a tick: a retired instruction has half of them, and of the others so
+// many are lost to a misprediction, to a taken branch, to a reference to the
+// last level cache.
+const unsigned BX_PMU_TICK_SLOTS   = BX_PMU_CYCLES_PER_TICK * BX_PMU_SLOTS_PER_CYCLE;
+const unsigned BX_PMU_RETIRE_SLOTS = BX_PMU_TICK_SLOTS / 2;
+const unsigned BX_PMU_LOST_SLOTS   = 2;
+// which of the fixed counters counts slots
+const unsigned BX_PMU_SLOTS        = BX_PMU_GP_MAX + 3;
+
+// Counters that the CPUs share: they are those of the machine. Whatever their
+// event, they count its clock while they are enabled, and do not interrupt.
+static struct bx_pmu_shared_t {
+  Bit64u ctl, value, since;
+} shared_counters[BX_PMU_NB_MAX + BX_PMU_L3];
+
+static Bit64u shared_value(const bx_pmu_shared_t *c)
+{
+  Bit64u passed = (c->ctl & BX_PMU_SEL_EN) ? bx_pc_system.time_ticks() - c->since : 0;
+  return (c->value + passed) & BX_PMU_MASK;
+}
+
+static void shared_write(bx_pmu_shared_t *c, bool counter, Bit64u val)
+{
+  c->value = counter ? val & BX_PMU_MASK : shared_value(c);
+  if (! counter) c->ctl = val;
+  c->since = bx_pc_system.time_ticks();
+}
 
 // a trace is entered as a whole (BX_MAX_TRACE_LENGTH), so look ahead that far
 const unsigned BX_PMU_LOOK_AHEAD = BX_MAX_TRACE_LENGTH;
@@ -119,6 +156,12 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   exits_other = 0;
   ips = nmi_delay = 0;
   save_ctrl = freeze_smm = guest_only = true;
+  any_thread = freeze_pmc = false;
+  metrics = num_nb = num_l3 = signature = 0;
+  memset(metric_field, 0, sizeof(metric_field));
+  memset(metric_slots, 0, sizeof(metric_slots));
+  memset(metric_last, 0, sizeof(metric_last));
+  metric_base = 0;
   fixed_ctrl = global_ctrl = global_status = debugctl = misc_enable = 0;
   user = guest = smm = smm_frozen = smm_guest = false;
   smi_at = BX_MAX_BIT64U;
@@ -146,6 +189,12 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
   freeze_smm = SIM->get_param_bool(BXPN_PERFMON_FREEZE_SMM)->get();
   guest_only = SIM->get_param_bool(BXPN_PERFMON_GUEST_ONLY)->get();
   nmi_delay = SIM->get_param_num(BXPN_PERFMON_NMI_DELAY)->get();
+  any_thread = SIM->get_param_bool(BXPN_PERFMON_ANY_THREAD)->get();
+  freeze_pmc = SIM->get_param_bool(BXPN_PERFMON_FREEZE_PMC)->get();
+  metrics = SIM->get_param_num(BXPN_PERFMON_METRICS)->get();
+  num_nb = SIM->get_param_num(BXPN_PERFMON_NORTHBRIDGE)->get();
+  num_l3 = SIM->get_param_bool(BXPN_PERFMON_L3)->get() ? BX_PMU_L3 : 0;
+  signature = SIM->get_param_num(BXPN_PERFMON_SIGNATURE)->get();
 
   cpu->cpuid->get_cpuid_leaf(0, 0, &leaf);
   amd = (leaf.ebx == 0x68747541);       // "Auth"
@@ -154,12 +203,18 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
     if (! (leaf.ecx & BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE)) version = 0;
     if (version > 2) version = 2;
     num_gp = BX_PMU_GP_AMD;
-    num_fixed = 0;
+    num_fixed = metrics = 0;
+    any_thread = false;
+    if (version < 2) freeze_pmc = false;
+    if (! version) num_nb = num_l3 = 0;
   }
   else {
     if (leaf.eax < 0xa) version = 0;
-    num_gp = BX_PMU_GP_MAX;
+    num_gp = SIM->get_param_num(BXPN_PERFMON_GENERAL)->get();
     if (version < 2) num_fixed = 0;
+    if (num_fixed < 4) metrics = 0;
+    num_nb = num_l3 = 0;
+    freeze_pmc = false;
   }
 
   if (! version) num_gp = num_fixed = 0;
@@ -185,6 +240,10 @@ void bx_pmu_c::reset(unsigned type)
   fixed_ctrl = global_status = debugctl = 0;
   misc_enable = BX_PMU_MISC_FAST_STRINGS;
   global_ctrl = has_global_ctrl() ? gp_mask() : 0;
+  memset(metric_field, 0, sizeof(metric_field));
+  memset(metric_slots, 0, sizeof(metric_slots));
+  metric_base = 0;
+  memset(shared_counters, 0, sizeof(shared_counters));
   user = guest = smm = smm_frozen = smm_guest = false;
   smi_at = BX_MAX_BIT64U;
   for (unsigned n=0; n < BX_PMU_NMIS; n++) nmi_at[n] = BX_MAX_BIT64U;
@@ -231,6 +290,23 @@ void bx_pmu_c::register_state(bx_param_c *parent)
   for (n=0; n < BX_PMU_NMIS; n++) {
     sprintf(name, "nmi_at%u", n);
     new bx_shadow_num_c(pmu, name, &nmi_at[n], BASE_HEX);
+  }
+  for (n=0; n < BX_PMU_METRICS; n++) {
+    sprintf(name, "metric_field%u", n);
+    new bx_shadow_num_c(pmu, name, &metric_field[n], BASE_HEX);
+    sprintf(name, "metric_slots%u", n);
+    new bx_shadow_num_c(pmu, name, &metric_slots[n]);
+    sprintf(name, "metric_last%u", n);
+    new bx_shadow_num_c(pmu, name, &metric_last[n]);
+  }
+  new bx_shadow_num_c(pmu, "metric_base", &metric_base);
+  // the first CPU keeps what all share
+  for (n=0; n < BX_PMU_NB_MAX + BX_PMU_L3 && ! cpu->which_cpu(); n++) {
+    sprintf(name, "shared%u", n);
+    bx_list_c *list = new bx_list_c(pmu, name);
+    new bx_shadow_num_c(list, "ctl", &shared_counters[n].ctl, BASE_HEX);
+    new bx_shadow_num_c(list, "value", &shared_counters[n].value, BASE_HEX);
+    new bx_shadow_num_c(list, "since", &shared_counters[n].since);
   }
   BXRS_HEX_PARAM_FIELD(pmu, unretired, unretired);
   BXRS_HEX_PARAM_FIELD(pmu, last_retired, last_retired);
@@ -302,9 +378,10 @@ BX_CPP_INLINE unsigned bx_pmu_c::counts_memory(unsigned event) const
   return (event > BX_PMU_EVENT_MEMORY) ? event - BX_PMU_EVENT_MEMORY : 0;
 }
 
+// the bits of all counters in the global registers
 BX_CPP_INLINE Bit64u bx_pmu_c::counters_mask(void) const
 {
-  return gp_mask() | (((BX_CONST64(1) << num_fixed) - 1) << 32);
+  return gp_mask() | (((BX_CONST64(1) << num_fixed) - 1) << 32) | (metrics ? BX_PMU_PERF_METRICS : 0);
 }
 
 bool bx_pmu_c::valid_global_ctrl(Bit64u val) const
@@ -343,6 +420,81 @@ Bit64u bx_pmu_c::total(unsigned event) const
 }
 
 ////////////////////////////////////////////////////////////
+// PERF_METRICS: where the slots of fixed counter 3 went, each field 255 times its
+// share (Intel SDM, volume 3, "Performance Metrics"). What CPUs measure, this
+// machine defines; all of it by sums that are kept anyway.
+////////////////////////////////////////////////////////////
+
+bool bx_pmu_c::metrics_enabled(void) const
+{
+  return metrics && (global_ctrl & BX_PMU_PERF_METRICS) && ctr[BX_PMU_SLOTS].enabled;
+}
+
+// Level 1 is retiring, bad speculation, front end (taken branches), and all the
+// rest, back end: ticks in which nothing retires, too. Level 2 has a part of
+// each: heavy operations (far branches), mispredicted branches, fetch latency
+// (calls and returns), memory.
+void bx_pmu_c::metric_totals(Bit64u *totals) const
+{
+  Bit64u lost_branch = BX_PMU_LOST_SLOTS * source[BX_PMU_MISPREDICT];
+  Bit64u taken = BX_PMU_LOST_SLOTS * total(BX_PMU_EVENT_BR_TAKEN);
+
+  totals[0] = BX_PMU_RETIRE_SLOTS * retired();
+  totals[1] = lost_branch;
+  totals[2] = taken;
+  totals[3] = BX_PMU_TICK_SLOTS * cpu->icount - totals[0] - totals[1] - totals[2];
+  totals[4] = BX_PMU_RETIRE_SLOTS * source[BX_PMU_FAR_BRANCH];
+  totals[5] = lost_branch;
+  totals[6] = BX_PMU_LOST_SLOTS * (source[BX_PMU_NEAR_CALL] + source[BX_PMU_NEAR_RET]);
+  totals[7] = BX_PMU_LOST_SLOTS * source[BX_PMU_LLC_REFERENCE];
+}
+
+// An instruction in flight may have branched and not retired yet, so that a sum
+// is below its start.
+static Bit64u at_least_0(Bit64u slots) { return ((Bit64s) slots < 0) ? 0 : slots; }
+
+Bit64u bx_pmu_c::get_metrics(void) const
+{
+  Bit64u all = metric_base, val = 0, rest = 255;
+  unsigned n;
+
+  for (n=0; n < 4; n++) all += metric_slots[n];
+  for (n=0; n < 4 * metrics; n++) {
+    Bit64u field = metric_field[n];
+    if (all) {
+      field = (field * metric_base + 255 * at_least_0(metric_slots[n]) + all / 2) / all;
+      // the back end is what the others leave, memory and the like no more than what they are of
+      Bit64u most = (n < 4) ? rest : (val >> (8 * (n - 4))) & 255;
+      if (field > most || n == 3) field = most;
+      if (n < 3) rest -= field;
+    }
+    val |= field << (8 * n);
+  }
+  return val;
+}
+
+// with fixed counter 3 as it is now
+void bx_pmu_c::set_metrics(Bit64u val)
+{
+  for (unsigned n=0; n < BX_PMU_METRICS; n++) {
+    metric_field[n] = (Bit8u) (val >> (8 * n));
+    metric_slots[n] = 0;
+  }
+  metric_base = ctr[BX_PMU_SLOTS].value;
+}
+
+void bx_pmu_c::count_metrics(void)
+{
+  Bit64u now[BX_PMU_METRICS];
+
+  metric_totals(now);
+  for (unsigned n=0; n < BX_PMU_METRICS; n++) {
+    if (ctr[BX_PMU_SLOTS].counting) metric_slots[n] += now[n] - metric_last[n];
+    metric_last[n] = now[n];
+  }
+}
+
+////////////////////////////////////////////////////////////
 // Settling
 ////////////////////////////////////////////////////////////
 
@@ -360,6 +512,8 @@ void bx_pmu_c::settle(void)
   last_retired = now_retired;
   last_branches = now_branches;
   last_icount = cpu->icount;
+
+  if (metrics_enabled()) count_metrics();
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
     bx_pmu_counter_t *c = &ctr[n];
@@ -380,6 +534,11 @@ void bx_pmu_c::settle(void)
 
     if (c->value > BX_PMU_MASK) {
       c->value &= BX_PMU_MASK;
+      if (n == BX_PMU_SLOTS && metrics_enabled()) {
+        // the metrics are shares of what the counter has counted from 0 on
+        set_metrics(get_metrics());
+        global_status |= BX_PMU_PERF_METRICS;
+      }
       truth_counts.overflows++;
       if (has_global_ctrl())
         global_status |= BX_CONST64(1) << status_bit(n);
@@ -409,8 +568,8 @@ void bx_pmu_c::deliver_pmi(void)
 {
   pmi_requested = false;
 
-  if (! amd && (debugctl & BX_PMU_DEBUGCTL_FREEZE_PERFMON)) {
-    if (version >= 4)
+  if (debugctl & BX_PMU_DEBUGCTL_FREEZE_PERFMON) {
+    if (amd || version >= 4)
       global_status |= BX_PMU_STATUS_CTR_FRZ;
     else if (version >= 2)
       global_ctrl = 0;
@@ -509,6 +668,8 @@ void bx_pmu_c::arm(void)
 {
   bool memory_was_on = memory_on;
 
+  bool metrics_were_enabled = metrics_enabled();
+
   predictor_on = llc_on = memory_on = false;
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
@@ -547,6 +708,12 @@ void bx_pmu_c::arm(void)
       if (c->event == BX_PMU_EVENT_LLC_REFERENCE || c->event == BX_PMU_EVENT_LLC_MISS) llc_on = true;
       if (llc_on || counts_memory(c->event)) memory_on = true;
     }
+  }
+
+  if (metrics_enabled()) {
+    if (! metrics_were_enabled) metric_totals(metric_last);
+    predictor_on = true;
+    if (metrics > 1) llc_on = memory_on = true;
   }
 
   // direct pointers to memory come and go
@@ -680,6 +847,7 @@ void bx_pmu_c::set_global_ctrl(Bit64u val)
 
 void bx_pmu_c::set_debugctl(Bit64u val)
 {
+  if (! has_debugctl()) return;
   debugctl = val & (BX_PMU_DEBUGCTL_FREEZE_LBRS | BX_PMU_DEBUGCTL_FREEZE_PERFMON |
     (freeze_smm ? BX_PMU_DEBUGCTL_FREEZE_SMM : 0));
 }
@@ -903,6 +1071,9 @@ bool bx_pmu_c::owns_msr(Bit32u index) const
   if (amd) {
     return (index >= BX_PMU_AMD_STATUS && index <= BX_PMU_AMD_STATUS_SET) ||
            (index >= BX_PMU_K7_EVTSEL0 && index < BX_PMU_K7_CTR0 + 4) ||
+           (index >= BX_PMU_AMD_L3_CTL0 && index < BX_PMU_AMD_L3_CTL0 + 2 * BX_PMU_L3) ||
+           (index >= BX_PMU_AMD_NB_CTL0 && index < BX_PMU_AMD_NB_CTL0 + 2 * BX_PMU_NB_MAX) ||
+           (index == BX_PMU_MSR_DEBUGCTL && freeze_pmc) ||
            (index >= BX_PMU_AMD_PERF_CTL0 && index < BX_PMU_AMD_PERF_CTL0 + 16);
   }
 
@@ -976,8 +1147,11 @@ bool bx_pmu_c::rdmsr_intel(Bit32u index, Bit64u *val)
     *val = debugctl;
     return true;
   case BX_PMU_MSR_CAPABILITIES:
-    *val = BX_PMU_CAP_FW_WRITE | (freeze_smm ? BX_PMU_CAP_FREEZE_SMM : 0);
+    *val = BX_PMU_CAP_FW_WRITE | (freeze_smm ? BX_PMU_CAP_FREEZE_SMM : 0) | (metrics ? BX_PMU_CAP_METRICS : 0);
     return version >= 2;
+  case BX_PMU_MSR_METRICS:
+    *val = get_metrics();
+    return metrics != 0;
   case BX_PMU_MSR_FIXED_CTRL:
     *val = fixed_ctrl;
     return version >= 2;
@@ -1024,7 +1198,7 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
     return true;
   }
   if (index - BX_PMU_MSR_EVTSEL0 < num_gp) {
-    if (val & BX_PMU_SEL_RESERVED_INTEL) return false;
+    if (val & BX_PMU_SEL_RESERVED_INTEL & ~(any_thread ? BX_PMU_SEL_ANY : 0)) return false;
     n = index - BX_PMU_MSR_EVTSEL0;
     evtsel[n] = val;
     decode(n);
@@ -1032,7 +1206,13 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   }
   if (index - BX_PMU_MSR_FIXED0 < num_fixed) {
     if (val > BX_PMU_MASK) return false;
-    ctr[BX_PMU_GP_MAX + index - BX_PMU_MSR_FIXED0].value = val;
+    n = BX_PMU_GP_MAX + index - BX_PMU_MSR_FIXED0;
+    if (n == BX_PMU_SLOTS && metrics) {
+      Bit64u fields = get_metrics();
+      ctr[n].value = val;
+      set_metrics(fields);
+    }
+    ctr[n].value = val;
     return true;
   }
 
@@ -1052,7 +1232,7 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   case BX_PMU_MSR_FIXED_CTRL:
     {
       Bit64u valid = 0;
-      for (n=0; n < num_fixed; n++) valid |= BX_CONST64(0xb) << (4 * n);
+      for (n=0; n < num_fixed; n++) valid |= BX_CONST64(any_thread ? 0xf : 0xb) << (4 * n);
       if (version < 2 || (val & ~valid)) return false;
 
       Bit64u changed = val ^ fixed_ctrl;
@@ -1066,6 +1246,10 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
     if (version < 2 || ! valid_global_ctrl(val)) return false;
     global_ctrl = val;
     return true;
+  case BX_PMU_MSR_METRICS:
+    if (! metrics || (metrics == 1 && (val >> 32))) return false;
+    set_metrics(val);
+    return true;
   case BX_PMU_MSR_STATUS_RESET:
     if (version < 2 || (val & ~(status_bits | BX_PMU_STATUS_UNCORE | BX_PMU_STATUS_COND))) return false;
     global_status &= ~val;
@@ -1075,14 +1259,35 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
     global_status |= val;
     return true;
   // read only: BX_PMU_MSR_CAPABILITIES, BX_PMU_MSR_GLOBAL_STATUS, BX_PMU_MSR_GLOBAL_INUSE
-  // absent: BX_PMU_MSR_METRICS, BX_PMU_MSR_PEBS_ENABLE
+  // absent: BX_PMU_MSR_PEBS_ENABLE
   default:
     return false;
   }
 }
 
+// AMD's counters that CPUs share: which one an MSR is of, or -1; n is set to 1 for the
+// counter, 0 for its control.
+int bx_pmu_c::shared_counter(Bit32u index, unsigned *n) const
+{
+  *n = index & 1;
+  if (index - BX_PMU_AMD_NB_CTL0 < 2 * num_nb) return (index - BX_PMU_AMD_NB_CTL0) / 2;
+  if (index - BX_PMU_AMD_L3_CTL0 < 2 * num_l3) return BX_PMU_NB_MAX + (index - BX_PMU_AMD_L3_CTL0) / 2;
+  return -1;
+}
+
 bool bx_pmu_c::rdmsr_amd(Bit32u index, Bit64u *val)
 {
+  unsigned counter;
+  int shared = shared_counter(index, &counter);
+
+  if (shared >= 0) {
+    *val = counter ? shared_value(&shared_counters[shared]) : shared_counters[shared].ctl;
+    return true;
+  }
+  if (index == BX_PMU_MSR_DEBUGCTL) {
+    *val = debugctl;
+    return true;
+  }
   if (index - BX_PMU_AMD_PERF_CTL0 < 2 * num_gp) {
     unsigned n = (index - BX_PMU_AMD_PERF_CTL0) / 2;
     *val = (index & 1) ? ctr[n].value : evtsel[n];
@@ -1113,6 +1318,18 @@ bool bx_pmu_c::rdmsr_amd(Bit32u index, Bit64u *val)
 
 bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
 {
+  unsigned counter;
+  int shared = shared_counter(index, &counter);
+
+  if (shared >= 0) {
+    shared_write(&shared_counters[shared], counter, val);
+    return true;
+  }
+  if (index == BX_PMU_MSR_DEBUGCTL) {
+    if (val & ~BX_PMU_DEBUGCTL_VALID_AMD) return false;
+    set_debugctl(val);
+    return true;
+  }
   if (index - BX_PMU_AMD_PERF_CTL0 < 2 * num_gp) {
     unsigned n = (index - BX_PMU_AMD_PERF_CTL0) / 2;
     if (index & 1) {
@@ -1159,9 +1376,22 @@ bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
 // false: #GP
 bool bx_pmu_c::rdpmc(Bit32u index, Bit64u *val)
 {
-  const Bit32u FIXED = BX_CONST64(1) << 30;
+  const Bit32u FIXED = BX_CONST64(1) << 30, METRICS = BX_CONST64(1) << 29;
 
   settle();
+  if (metrics && index == METRICS) {
+    *val = get_metrics();
+    return true;
+  }
+  // behind AMD's core counters four of the northbridge, then those of the cache
+  if (amd && index - num_gp < 4 && index - num_gp < num_nb) {
+    *val = shared_value(&shared_counters[index - num_gp]);
+    return true;
+  }
+  if (amd && index - num_gp - 4 < num_l3) {
+    *val = shared_value(&shared_counters[BX_PMU_NB_MAX + index - num_gp - 4]);
+    return true;
+  }
   if (index < num_gp) {
     *val = ctr[index].value;
     return true;
@@ -1239,6 +1469,7 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
 {
   switch(function) {
   case 0x00000001:
+    if (signature) leaf->eax = signature;
     leaf->ecx &= ~BX_CPUID_STD1_ECX_PDCM;
     if (! amd && version >= 2) leaf->ecx |= BX_CPUID_STD1_ECX_PDCM;
     break;
@@ -1251,7 +1482,7 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
     leaf->eax = version | (num_gp << 8) | (48 << 16) | ((version >= 5 ? 8 : 7) << 24);
     if (version >= 5) leaf->ecx = (1 << num_fixed) - 1;
     if (version >= 2) leaf->edx = num_fixed | (48 << 5);
-    if (version >= 4) leaf->edx |= 1 << 15;     // no AnyThread
+    if (version >= 4 && ! any_thread) leaf->edx |= 1 << 15;
     break;
 
   // The TSC, the local APIC's timer and reference cycles are one clock, and run
@@ -1275,9 +1506,12 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
 
   case 0x80000001:
     if (! amd) break;
+    if (signature) leaf->eax = signature;
     leaf->ecx &= ~(BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE | BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB |
                    BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I);
     if (present()) leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE;
+    if (num_nb) leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB;
+    if (num_l3) leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I;
     break;
 
   case 0x80000020:
@@ -1286,8 +1520,8 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
     if (! amd || version < 2) break;
     leaf->eax = leaf->ebx = leaf->ecx = leaf->edx = 0;
     if (function == 0x80000022) {
-      leaf->eax = 1;                            // PerfMonV2
-      leaf->ebx = num_gp;
+      leaf->eax = 1 | (freeze_pmc ? 4 : 0);     // PerfMonV2, LbrAndPmcFreeze
+      leaf->ebx = num_gp | (num_nb << 10);
     }
     break;
 

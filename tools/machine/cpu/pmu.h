@@ -55,6 +55,9 @@ enum {
   BX_PMU_FIXED_MAX  = 4,
   BX_PMU_COUNTERS   = BX_PMU_GP_MAX + BX_PMU_FIXED_MAX,
   BX_PMU_NMIS       = 8,                // that can be under way at once
+  BX_PMU_NB_MAX     = 16,               // AMD: counters of the northbridge (data fabric)
+  BX_PMU_L3         = 6,                // and of the last level cache
+  BX_PMU_METRICS    = 8,                // fields of PERF_METRICS
   BX_PMU_EXIT_REASONS = 2048
 };
 
@@ -157,6 +160,11 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   bool   save_ctrl;                     // VMX: VM-exit can save the global control
   bool   freeze_smm;                    // Intel: IA32_DEBUGCTL.FREEZE_WHILE_SMM
   bool   guest_only;                    // AMD: guest-only and host-only
+  bool   any_thread;                    // Intel: AnyThread can be set
+  bool   freeze_pmc;                    // AMD: LbrAndPmcFreeze
+  unsigned metrics;                     // Intel: levels of PERF_METRICS
+  unsigned num_nb, num_l3;              // AMD: counters that CPUs share
+  Bit32u signature;                     // CPUID.1:EAX, 0 for that of the model
   Bit32u nmi_delay;                     // ticks from an overflow to its NMI
   Bit32u ips;                           // ticks in a second
 
@@ -168,6 +176,13 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   Bit64u global_status;
   Bit64u debugctl;                      // the freeze bits of IA32_DEBUGCTL
   Bit64u misc_enable;
+
+  // PERF_METRICS: the fields as they were when it or fixed counter 3 was written,
+  // what that counter had then, and the slots since
+  Bit8u  metric_field[BX_PMU_METRICS];
+  Bit64u metric_base;
+  Bit64u metric_slots[BX_PMU_METRICS];
+  Bit64u metric_last[BX_PMU_METRICS];   // totals at the last settle
 
   // execution context, as of the last settle
   bool   user, guest, smm;
@@ -227,6 +242,7 @@ public:
   void lvt_written(Bit32u before, Bit32u after);
 
   void set_global_ctrl(Bit64u val);     // by VM-entry and VM-exit
+  bool has_debugctl(void) const { return ! amd || freeze_pmc; }
   Bit64u get_debugctl(void) const { return debugctl; }
   void set_debugctl(Bit64u val);
 
@@ -292,6 +308,11 @@ private:
   unsigned counts_memory(unsigned event) const;
   Bit64u gp_mask(void) const { return (BX_CONST64(1) << num_gp) - 1; }
   Bit64u counters_mask(void) const;
+  bool metrics_enabled(void) const;
+  void metric_totals(Bit64u *totals) const;
+  Bit64u get_metrics(void) const;
+  void set_metrics(Bit64u val);
+  void count_metrics(void);
   unsigned status_bit(unsigned n) const { return n < BX_PMU_GP_MAX ? n : n - BX_PMU_GP_MAX + 32; }
 
   Bit32u decode_intel(Bit64u sel) const;
@@ -307,6 +328,7 @@ private:
   void arrive(void);
   void flush_models(void);
   bool counts_in_host(unsigned n) const;
+  int shared_counter(Bit32u index, unsigned *n) const;
   void msr_written(Bit32u index);
 
   bool rdmsr_intel(Bit32u index, Bit64u *val);

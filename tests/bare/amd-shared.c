@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * AMD's counters behind those of the core, which CPUs share: of the northbridge (data fabric) and of the last level cache.  And
+ * LbrAndPmcFreeze.  (APM, volume 2, "Performance Monitoring Counters"; volume 3, RDPMC.)
+ */
+#include "pmu.h"
+#include "shared.h"
+
+#define NB_CTL(n)	(0xc0010240 + 2 * (n))
+#define L3_CTL(n)	(0xc0010230 + 2 * (n))
+
+static void counter_of(u32 ctl, u32 index, const char *what)
+{
+	u64 a, b, v = 0;
+
+	wrmsr(ctl, 0);
+	wrmsr(ctl + 1, 12345);
+	is(rdmsr(ctl + 1), 12345, "%s: is written", what);
+	is(rdpmc_safe(index, &v), 0, "%s: RDPMC %x", what, index);
+	is(v, 12345, "%s: and reads that", what);
+	wrmsr(ctl, EN | 0x1f);
+	is(rdmsr(ctl), EN | 0x1f, "%s: its control", what);
+	a = rdpmc(index);
+	for (volatile int i = 0; i < 100; i++)
+		;
+	b = rdpmc(index);
+	check(b - a > 100 && b - a < 10000, "%s: counts the clock, %d of it", what, (int)(b - a));
+	wrmsr(ctl, 0);
+	a = rdmsr(ctl + 1);
+	is(rdpmc(index), a, "%s: stands", what);
+	wrmsr(ctl + 1, 0);
+}
+
+static void freeze(void)
+{
+	pmu_clear();
+	pmi_expect(LVT_NMI);
+	wrmsr(DEBUGCTL, FREEZE_ON_PMI);
+	pmu_set(0, event(INSNS) | ALL | INT);
+	pmu_set(1, event(INSNS) | ALL);
+	ctr_write(0, MINUS(5));
+	run(ten_nops, 0);
+	is(cpu()->pmi.count, 1, "freeze on PMI: one");
+	is(status(), 1 | CTR_FRZ, "freeze on PMI: the status says so");
+	is(ctr_read(0), 0, "freeze on PMI: the counter stands where it ended");
+	is(ctr_read(1), 5, "freeze on PMI: the others at the same instruction");
+	wrmsr(AMD_STATUS_CLR, 1 | CTR_FRZ);
+	wrmsr(DEBUGCTL, 0);
+	run(ten_nops, 0);
+	is(ctr_read(0), RUN_INSNS + 10, "freeze on PMI: until software ends it");
+	pmu_clear();
+}
+
+void test(void)
+{
+	for (int n = 0; n < 4; n++)
+		counter_of(NB_CTL(n), 6 + n, "northbridge");
+	for (int n = 0; n < 6; n++)
+		counter_of(L3_CTL(n), 10 + n, "L3");
+	if (pmu.version > 1)
+		freeze();
+}

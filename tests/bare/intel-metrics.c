@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * PERF_METRICS (Intel SDM, volume 3, "Performance Metrics"): where the slots of fixed counter 3 went, each field 255 times its
+ * share, by the definition of tools/machine/README.
+ */
+#include "pmu.h"
+#include "shared.h"
+
+#define METRICS		0x329
+#define RDPMC_METRICS	0x20000000
+#define ON		(BIT(FIXED(3)) | BIT(48))
+
+CODE(mixed, "mov $20, %ecx\n1: test $3, %cl\njnz 2f\nnop\n2: call 3f\njmp 4f\n3: ret\n4: dec %ecx\njnz 1b");
+
+static u64 fields(u64 retiring, u64 bad, u64 front, u64 all)
+{
+	u64 f[3] = { (255 * retiring + all / 2) / all, (255 * bad + all / 2) / all, (255 * front + all / 2) / all };
+
+	return f[0] | f[1] << 8 | f[2] << 16 | (255 - f[0] - f[1] - f[2]) << 24;
+}
+
+static void start(void)
+{
+	pmu_clear();
+	wrmsr(METRICS, 0);
+	pmu_set(FIXED(3), ALL);
+	pmu_set(FIXED(0), ALL);
+	pmu_set(0, event(BRANCHES) | ALL);
+	pmu_set(1, event(MISSES) | ALL);
+	pmu_set(2, event(NOT_TAKEN) | ALL);
+}
+
+static void all(char *code, const char *what)
+{
+	u64 slots, v;
+
+	start();
+	measure(GLOBAL_CTRL, ON | BIT(FIXED(0)) | 7, 0, code, 0);
+	slots = ctr_read(FIXED(3));
+	v = rdmsr(METRICS);
+	is(slots, 8 * ctr_read(FIXED(0)), "%s: slots, eight for an instruction", what);
+	is(v & 0xffffffff, fields(slots / 2, 2 * ctr_read(1), 2 * (ctr_read(0) - ctr_read(2)), slots),
+	   "%s: half retires, two slots are lost to a miss, two to a taken branch", what);
+	is((v & 0xff) + (v >> 8 & 0xff) + (v >> 16 & 0xff) + (v >> 24 & 0xff), 255, "%s: the sum", what);
+	is((v >> 32 & 0xff) <= (v & 0xff) && (v >> 40 & 0xff) <= (v >> 8 & 0xff) && (v >> 48 & 0xff) <= (v >> 16 & 0xff) &&
+	   (v >> 56) <= (v >> 24 & 0xff), 1, "%s: no part is more than the whole", what);
+	is(rdpmc(RDPMC_METRICS), v, "%s: by RDPMC", what);
+}
+
+void test(void)
+{
+	const u64 some = 100 | 50 << 8 | 60 << 16 | 45 << 24;
+	u64 v;
+
+	all(ten_nops, "no loop");
+	all(mixed, "calls and branches");
+
+	start();
+	measure(GLOBAL_CTRL, BIT(FIXED(3)), 0, mixed, 0);
+	is(rdmsr(METRICS), 0, "without its bit in GLOBAL_CTRL: nothing");
+	is(ctr_read(FIXED(3)) > 0, 1, "fixed counter 3 counts");
+	start();
+	pmu_set(FIXED(3), USR);
+	measure(GLOBAL_CTRL, ON, 0, mixed, 0);
+	is(rdmsr(METRICS), 0, "in user mode only: nothing of the kernel");
+
+	/* Written back as it was read, in either order. */
+	pmu_clear();
+	wrmsr(FIXED_CTR(3), 1000000);
+	wrmsr(METRICS, some);
+	is(rdmsr(METRICS), some, "written behind the counter");
+	wrmsr(METRICS, 0);
+	wrmsr(FIXED_CTR(3), 0);
+	wrmsr(METRICS, some);
+	wrmsr(FIXED_CTR(3), 1000000);
+	is(rdmsr(METRICS), some, "written before the counter");
+	pmu_set(FIXED(3), ALL);
+	measure(GLOBAL_CTRL, ON, 0, ten_nops, 0);
+	v = rdmsr(METRICS);
+	is(v & 0xffffffff, some, "a few slots more change little");
+
+	start();
+	pmi_expect(LVT_NMI);
+	pmu_set(FIXED(3), ALL | INT);
+	ctr_write(FIXED(3), MINUS(40));
+	measure(GLOBAL_CTRL, ON, 0, ten_nops, 0);
+	is(status(), BIT(FIXED(3)) | BIT(48), "fixed counter 3 has passed its end, and the metrics with it");
+	is(cpu()->pmi.count, 1, "and interrupts once");
+	wrmsr(GLOBAL_STATUS_RESET, BIT(48));
+	is(status(), BIT(FIXED(3)), "the metrics' status is cleared");
+	wrmsr(GLOBAL_STATUS_SET, BIT(48));
+	is(status(), BIT(FIXED(3)) | BIT(48), "and set");
+	pmu_clear();
+	wrmsr(GLOBAL_STATUS_RESET, BIT(48));
+}
