@@ -232,6 +232,7 @@ CODE(scatter, "mov $1000, %ecx\n mov $0xace1, %eax\n 1: shr %eax\n jnc 2f\n xor 
 
 /* A read of each line of the first RDI bytes. */
 CODE(stream, "xor %eax, %eax\n 1: movb big(%rax), %dl\n add $64, %eax\n cmp %edi, %eax\n jb 1b");
+CODE(other_lines, "xor %eax, %eax\n 1: movb big(%rax), %dl\n add $128, %eax\n cmp %edi, %eax\n jb 1b");
 CODE(flush, "mov $10, %ecx\n 1: clflush buffer\n loop 1b");
 CODE(touch, "mov $10, %ecx\n 1: mov buffer, %eax\n clflush buffer\n loop 1b");
 
@@ -270,7 +271,10 @@ static void models(struct numbers n)
 	if (!event(LLC_REFS))
 		return;
 	check(n.refs >= n.misses, "LLC: no more misses than references");
-	check(n.misses >= lines - some && n.misses <= lines + some, "LLC: the first pass over 1 MiB misses about once a line");
+	check(n.refs >= lines && n.refs <= lines + some, "LLC: a pass over 1 MiB refers to each line");
+	check(n.misses >= lines / 64 && n.misses <= lines / 64 + some, "LLC: and misses about once a page: the next line comes along");
+	misses = count_arg(0, event(LLC_MISSES) | ALL, other_lines, sizeof(big));
+	check(misses >= lines / 2 && misses <= lines / 2 + some, "LLC: of every other line nothing comes along");
 	pmu_clear();
 	pmu_set(0, event(LLC_REFS) | ALL);
 	pmu_set(1, event(LLC_MISSES) | ALL);

@@ -930,9 +930,24 @@ void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
   if (miss) stop_at_limit(BX_PMU_MISPREDICT);
 }
 
+// Bring a line into the last level; whether it was there.
+bool bx_pmu_c::fill_llc(Bit64u line)
+{
+  Bit64u *set = llc_tag[line & 2047];
+
+  if (set[0] == line || set[1] == line || set[2] == line || set[3] == line) return true;
+  set[3] = set[2];
+  set[2] = set[1];
+  set[1] = set[0];
+  set[0] = line;
+  return false;
+}
+
 // Data accesses by physical line: a direct-mapped first level of 512 lines,
 // behind it a last level of 2048 sets of four, replaced in order of fill. What
-// misses the first level is a reference, what misses both a miss.
+// misses the first level is a reference, what misses both a miss. A reference
+// also brings the next line of its page into the last level, which is counted
+// as neither: of a stream, all but the first line of each page is there.
 void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
 {
   Bit64u line = paddr >> 6, last = (paddr + len - 1) >> 6;
@@ -943,22 +958,21 @@ void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
     *l1 = line;
     stop_at_limit(BX_PMU_LLC_REFERENCE);
 
-    Bit64u *set = llc_tag[line & 2047];
-    if (set[0] == line || set[1] == line || set[2] == line || set[3] == line) continue;
-    set[3] = set[2];
-    set[2] = set[1];
-    set[1] = set[0];
-    set[0] = line;
-    stop_at_limit(BX_PMU_LLC_MISS);
+    if (! fill_llc(line)) stop_at_limit(BX_PMU_LLC_MISS);
+    if ((line + 1) & 63) fill_llc(line + 1);
   }
 }
 
 // CLFLUSH, CLFLUSHOPT, CLWB: an access to the line, which then is in no cache.
+// It prefetches nothing.
 void bx_pmu_c::memory_flush(bx_phy_address paddr)
 {
   Bit64u line = paddr >> 6;
 
-  memory_lines(paddr, 1);
+  if (l1_tag[line & 511] != line) {
+    stop_at_limit(BX_PMU_LLC_REFERENCE);
+    if (! fill_llc(line)) stop_at_limit(BX_PMU_LLC_MISS);
+  }
   l1_tag[line & 511] = BX_MAX_BIT64U;
   for (unsigned way=0; way < 4; way++) {
     if (llc_tag[line & 2047][way] == line) llc_tag[line & 2047][way] = BX_MAX_BIT64U;

@@ -294,6 +294,7 @@ public:
   void memory_lines(bx_phy_address paddr, unsigned len);
   void memory_flush(bx_phy_address paddr);
   void stop_at_limit(unsigned src);
+  bool fill_llc(Bit64u line);
 
   void vmexit(unsigned reason);
   const bx_truth_t *truth(void) { settle(); return &truth_counts; }
