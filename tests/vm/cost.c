@@ -8,6 +8,8 @@
  *
  * and of what else a guest does with a counter:
  *
+ *	rdpmc	a counter is read by RDPMC, where that exits
+ *	control	the global control is written, where that exits; with a global control only
  *	event	an event is put on a counter, read, and taken off, with the accesses that Linux's driver makes for it
  *	sample	a counter overflows, and its PMI is taken: the stretch beside the same one without it
  *
@@ -77,6 +79,33 @@ static void guest(void *argument)
 		wrmsr(selector_msr(i), 0);
 }
 
+/* One instruction N times, while a counter counts. */
+static void guest_insn(void *argument)
+{
+	unsigned int i, a, d;
+	bool control = argument;
+
+	wrmsr(counter_msr(0), 0);
+	wrmsr(selector_msr(0), 0xc0 | 3 << 16 | 1 << 22);
+	global_ctrl(1);
+	fewest = ~0ULL;
+	for (i = 0; i < 10; i++)
+		asm volatile("cpuid" : "=a" (a), "=d" (d) : "a" (0) : "rbx", "rcx");
+	read_all(0);
+	for (i = 0; i < N; i++) {
+		uint64_t before = mark_host_insns(), n;
+
+		if (control)
+			global_ctrl(i & 1);
+		else
+			asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
+		n = mark_host_insns() - before;
+		fewest = n < fewest ? n : fewest;
+	}
+	read_all(1);
+	wrmsr(selector_msr(0), 0);
+}
+
 static void guest_event(void *unused)
 {
 	unsigned int i, a, d;
@@ -111,7 +140,8 @@ static void say_cost(const char *what, uint64_t times)
 	sayf("cost %s|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
 	     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
 	     (unsigned long long)(seen[1].guest - seen[0].guest));
-	check(seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
+	check(seen[1].exits - seen[0].exits >= (times ?: N) || (*what == 'r' && vm_seen.rdpmc) || (*what == 'c' && vm_seen.all),
+	      "it exits");
 }
 
 /* The stretch with a PMI, less the one without. */
@@ -171,6 +201,12 @@ int main(void)
 	for (how = IDLE; how <= NEAR; how++) {
 		turns(&vm, guest, (void *)(uintptr_t)how);
 		say_cost(name[how], 0);
+	}
+	turns(&vm, guest_insn, NULL);
+	say_cost("rdpmc", N);
+	if (!vm_seen.amd) {
+		turns(&vm, guest_insn, &vm);
+		say_cost("control", N);
 	}
 	turns(&vm, guest_event, NULL);
 	say_cost("event", N);

@@ -445,6 +445,54 @@ void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu)
 	local_irq_restore(flags);
 }
 
+/* Without a status register the guest could never clear what is in it. */
+static u64 status_of_guest(const struct kvm_pmu *pmu, u64 status)
+{
+	return pmu->version > 1 ? status & ~pmu->global_ctrl_rsvd : 0;
+}
+
+void __kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	unsigned long flags;
+	u64 status;
+
+	local_irq_save(flags);
+	if (pmu->mediated.loaded) {
+		rdmsrl(regs.global_status, status);
+		pmu->global_status = status_of_guest(pmu, status);
+	}
+	local_irq_restore(flags);
+}
+
+void __kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits, bool set)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	unsigned long flags;
+
+	bits = status_of_guest(pmu, bits);
+
+	local_irq_save(flags);
+	if (bits && pmu->mediated.loaded)
+		wrmsrl(set ? regs.global_status_set : regs.global_status_clear, bits);
+	local_irq_restore(flags);
+}
+
+/* SVM's guests run with what is in the register, those of VMX with what VM-entry loads. */
+void kvm_mediated_pmu_ctrl_written(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	unsigned long flags;
+
+	if (!regs.guest_only)
+		return;
+
+	local_irq_save(flags);
+	if (pmu->mediated.loaded)
+		wrmsrl(regs.global_ctrl, kvm_mediated_pmu_ctrl(pmu));
+	local_irq_restore(flags);
+}
+
 static void take_counter(struct kvm_pmc *pmc)
 {
 	u64 value = read_register(pmc);
@@ -477,8 +525,7 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 	rdmsrl(regs.global_status, status);
 	if (status)
 		wrmsrl(regs.global_status_clear, status);
-	/* Without a status register the guest could never clear what is in it. */
-	pmu->global_status = pmu->version > 1 ? status & ~pmu->global_ctrl_rsvd : 0;
+	pmu->global_status = status_of_guest(pmu, status);
 
 	/* A selector may be on in the register only, if the guest has just cleared it. */
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {

@@ -69,6 +69,12 @@ static __always_inline bool kvm_mediated_pmu_switches(const struct kvm_pmu *pmu)
 	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.switches;
 }
 
+/* Are its counters in this CPU's registers?  IRQs off. */
+static __always_inline bool kvm_mediated_pmu_is_loaded(const struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_switches(&vcpu->arch.pmu) && vcpu->arch.pmu.mediated.loaded;
+}
+
 void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs);
 void kvm_mediated_pmu_unavailable(const char *what);
 void kvm_mediated_pmu_start(const struct kvm_mediated_pmu_regs *regs);
@@ -86,6 +92,9 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu, u32 lvtpc);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits, bool set);
+void kvm_mediated_pmu_ctrl_written(struct kvm_vcpu *vcpu);
 
 u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
@@ -134,6 +143,27 @@ static __always_inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
 		__kvm_mediated_pmu_put(vcpu);
+}
+
+/* For accesses to a global register that exit: have it in struct kvm_pmu. */
+static __always_inline void kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_sync_ctrl(vcpu);
+}
+
+static __always_inline void kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_sync_status(vcpu);
+}
+
+/* Set or clear bits of the status in the register, too. */
+static __always_inline void kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits,
+							   bool set)
+{
+	if (kvm_pmu_is_mediated(&vcpu->arch.pmu))
+		__kvm_mediated_pmu_change_status(vcpu, bits, set);
 }
 
 /* The vCPU leaves this CPU. */
