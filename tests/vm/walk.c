@@ -970,6 +970,8 @@ int main(void)
 	     (unsigned long long)ops);
 	live_before = live();
 	for (op = from; op < from + ops; op++) {
+		if (op > from && (op - from) % 100000 == 0)
+			sayf("# %llu operations", (unsigned long long)(op - from));
 		if (op % ROUND == 0)
 			begin_round(op / ROUND);
 		if (op % EXACT_EVERY == EXACT_EVERY - 1) {
