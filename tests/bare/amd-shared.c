@@ -6,9 +6,6 @@
 #include "pmu.h"
 #include "shared.h"
 
-#define NB_CTL(n)	(0xc0010240 + 2 * (n))
-#define L3_CTL(n)	(0xc0010230 + 2 * (n))
-
 static void counter_of(u32 ctl, u32 index, const char *what)
 {
 	u64 a, b, v = 0;

@@ -6,10 +6,6 @@
 #include "shared.h"
 #include "vmx.h"
 
-#define METRICS		0x329
-#define NB_CTL(n)	(0xc0010240 + 2 * (n))
-#define L3_CTL(n)	(0xc0010230 + 2 * (n))
-
 static const struct {
 	u32 signature;
 	const char *what;
@@ -29,7 +25,7 @@ static const struct {
 
 static void intel(int i)
 {
-	u64 n = cpus[i].edx & 0x1f, fixed = (BIT(n) - 1) << 32, metrics = cpus[i].fields ? BIT(48) : 0;
+	u64 n = cpus[i].edx & 0x1f, fixed = (BIT(n) - 1) << 32, metrics = cpus[i].fields ? METRICS : 0;
 	struct cpuid a = cpuid(0xa);
 	u64 v;
 
@@ -45,10 +41,10 @@ static void intel(int i)
 	is(!!(writable_bits(PERFEVTSEL(0)) & ANYTHREAD), cpus[i].any, "PERFEVTSEL0: AnyThread");
 	is(rdmsr_safe(PERFEVTSEL(pmu.gp), &v) == 0, 0, "no selector behind the last");
 	is(rdmsr_safe(FIXED_CTR(n), &v) == 0, 0, "no fixed counter behind the last");
-	is(rdmsr_safe(METRICS, &v) == 0, metrics != 0, "PERF_METRICS");
+	is(rdmsr_safe(PERF_METRICS, &v) == 0, metrics != 0, "PERF_METRICS");
 	if (metrics)
-		is(writable_bits(METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1, "PERF_METRICS: its fields");
-	is(rdpmc_safe(0x20000000, &v) == 0, metrics != 0, "PERF_METRICS by RDPMC");
+		is(writable_bits(PERF_METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1, "PERF_METRICS: its fields");
+	is(rdpmc_safe(RDPMC_METRICS, &v) == 0, metrics != 0, "PERF_METRICS by RDPMC");
 	is(!!(rdmsr(0x483) >> 32 & EXIT_SAVE_GLOBAL_CTRL), cpus[i].saves, "VM-exits that save the global control");
 }
 

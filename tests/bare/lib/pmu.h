@@ -26,6 +26,9 @@
 #define PMC(n)			(0xc1 + (n))
 #define PERFEVTSEL(n)		(0x186 + (n))
 #define FIXED_CTR(n)		(0x309 + (n))
+#define PERF_METRICS		0x329
+#define RDPMC_METRICS		0x20000000
+#define METRICS			BIT(48)			/* in the global registers */
 #define PERF_CAPABILITIES	0x345
 #define FIXED_CTR_CTRL		0x38d
 #define GLOBAL_STATUS		0x38e
@@ -43,6 +46,8 @@
 /* AMD */
 #define PERF_CTL(n)		(0xc0010200 + 2 * (n))
 #define PERF_CTR(n)		(0xc0010201 + 2 * (n))
+#define L3_CTL(n)		(0xc0010230 + 2 * (n))	/* and the counter behind it */
+#define NB_CTL(n)		(0xc0010240 + 2 * (n))
 #define LEGACY_CTL(n)		(0xc0010000 + (n))
 #define LEGACY_CTR(n)		(0xc0010004 + (n))
 #define AMD_STATUS		0xc0000300

@@ -78,8 +78,8 @@ const Bit64u BX_PMU_SEL_EN        = 1 << 22;
 const Bit64u BX_PMU_SEL_INV       = 1 << 23;
 const Bit64u BX_PMU_SEL_HOST_GUEST = BX_CONST64(3) << 40;       // AMD
 
-const Bit64u BX_PMU_SEL_RESERVED_INTEL = BX_CONST64(0xffffffff00280000); // pin control, any thread
 const Bit64u BX_PMU_SEL_ANY       = 1 << 21;                    // Intel
+const Bit64u BX_PMU_SEL_RESERVED_INTEL = BX_CONST64(0xffffffff00280000); // pin control, any thread
 const Bit64u BX_PMU_SEL_RESERVED_AMD   = BX_CONST64(0xfffffcf000280000);
 
 // IA32_PERF_GLOBAL_CTRL and _STATUS
@@ -489,7 +489,7 @@ void bx_pmu_c::count_metrics(void)
 
   metric_totals(now);
   for (unsigned n=0; n < BX_PMU_METRICS; n++) {
-    if (ctr[BX_PMU_SLOTS].counting) metric_slots[n] += now[n] - metric_last[n];
+    if (metrics_enabled() && ctr[BX_PMU_SLOTS].counting) metric_slots[n] += now[n] - metric_last[n];
     metric_last[n] = now[n];
   }
 }
@@ -513,7 +513,7 @@ void bx_pmu_c::settle(void)
   last_branches = now_branches;
   last_icount = cpu->icount;
 
-  if (metrics_enabled()) count_metrics();
+  if (metrics && ctr[BX_PMU_SLOTS].enabled) count_metrics();
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
     bx_pmu_counter_t *c = &ctr[n];
@@ -668,8 +668,6 @@ void bx_pmu_c::arm(void)
 {
   bool memory_was_on = memory_on;
 
-  bool metrics_were_enabled = metrics_enabled();
-
   predictor_on = llc_on = memory_on = false;
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
@@ -690,6 +688,7 @@ void bx_pmu_c::arm(void)
       c->last = total(c->event);
       c->last_tick = cpu->icount;
       c->condition = false;
+      if (n == BX_PMU_SLOTS && metrics) metric_totals(metric_last);
     }
     c->enabled = enable;
 
@@ -711,7 +710,6 @@ void bx_pmu_c::arm(void)
   }
 
   if (metrics_enabled()) {
-    if (! metrics_were_enabled) metric_totals(metric_last);
     predictor_on = true;
     if (metrics > 1) llc_on = memory_on = true;
   }
@@ -847,7 +845,6 @@ void bx_pmu_c::set_global_ctrl(Bit64u val)
 
 void bx_pmu_c::set_debugctl(Bit64u val)
 {
-  if (! has_debugctl()) return;
   debugctl = val & (BX_PMU_DEBUGCTL_FREEZE_LBRS | BX_PMU_DEBUGCTL_FREEZE_PERFMON |
     (freeze_smm ? BX_PMU_DEBUGCTL_FREEZE_SMM : 0));
 }
@@ -953,14 +950,19 @@ void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
   Bit64u line = paddr >> 6, last = (paddr + len - 1) >> 6;
 
   for (; line <= last; line++) {
-    Bit64u *l1 = &l1_tag[line & 511];
-    if (*l1 == line) continue;
-    *l1 = line;
-    stop_at_limit(BX_PMU_LLC_REFERENCE);
-
-    if (! fill_llc(line)) stop_at_limit(BX_PMU_LLC_MISS);
-    if ((line + 1) & 63) fill_llc(line + 1);
+    if (refers(line) && ((line + 1) & 63)) fill_llc(line + 1);
   }
+}
+
+// One line, with nothing that comes along; whether it is a reference.
+bool bx_pmu_c::refers(Bit64u line)
+{
+  Bit64u *l1 = &l1_tag[line & 511];
+  if (*l1 == line) return false;
+  *l1 = line;
+  stop_at_limit(BX_PMU_LLC_REFERENCE);
+  if (! fill_llc(line)) stop_at_limit(BX_PMU_LLC_MISS);
+  return true;
 }
 
 // CLFLUSH, CLFLUSHOPT, CLWB: an access to the line, which then is in no cache.
@@ -969,10 +971,7 @@ void bx_pmu_c::memory_flush(bx_phy_address paddr)
 {
   Bit64u line = paddr >> 6;
 
-  if (l1_tag[line & 511] != line) {
-    stop_at_limit(BX_PMU_LLC_REFERENCE);
-    if (! fill_llc(line)) stop_at_limit(BX_PMU_LLC_MISS);
-  }
+  refers(line);
   l1_tag[line & 511] = BX_MAX_BIT64U;
   for (unsigned way=0; way < 4; way++) {
     if (llc_tag[line & 2047][way] == line) llc_tag[line & 2047][way] = BX_MAX_BIT64U;
@@ -1221,12 +1220,8 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   if (index - BX_PMU_MSR_FIXED0 < num_fixed) {
     if (val > BX_PMU_MASK) return false;
     n = BX_PMU_GP_MAX + index - BX_PMU_MSR_FIXED0;
-    if (n == BX_PMU_SLOTS && metrics) {
-      Bit64u fields = get_metrics();
-      ctr[n].value = val;
-      set_metrics(fields);
-    }
     ctr[n].value = val;
+    if (n == BX_PMU_SLOTS) set_metrics(get_metrics());
     return true;
   }
 

@@ -242,7 +242,6 @@ public:
   void lvt_written(Bit32u before, Bit32u after);
 
   void set_global_ctrl(Bit64u val);     // by VM-entry and VM-exit
-  bool has_debugctl(void) const { return ! amd || freeze_pmc; }
   Bit64u get_debugctl(void) const { return debugctl; }
   void set_debugctl(Bit64u val);
 
@@ -294,7 +293,6 @@ public:
   void memory_lines(bx_phy_address paddr, unsigned len);
   void memory_flush(bx_phy_address paddr);
   void stop_at_limit(unsigned src);
-  bool fill_llc(Bit64u line);
 
   void vmexit(unsigned reason);
   const bx_truth_t *truth(void) { settle(); return &truth_counts; }
@@ -314,6 +312,8 @@ private:
   Bit64u get_metrics(void) const;
   void set_metrics(Bit64u val);
   void count_metrics(void);
+  bool fill_llc(Bit64u line);
+  bool refers(Bit64u line);
   unsigned status_bit(unsigned n) const { return n < BX_PMU_GP_MAX ? n : n - BX_PMU_GP_MAX + 32; }
 
   Bit32u decode_intel(Bit64u sel) const;
