@@ -40,6 +40,8 @@ enum {
 	MSR_K7_CTL0		= 0xc0010000,
 	MSR_K7_CTR0		= 0xc0010004,
 	MSR_HSAVE		= 0xc0010117,
+	MSR_AMD_L3_CTR0		= 0xc0010231,
+	MSR_AMD_NB_CTR0		= 0xc0010241,
 };
 
 static inline uint64_t planted(uint64_t tag, unsigned int counter)
@@ -80,11 +82,6 @@ static struct planted_cpuid {
 	struct kvm_cpuid_entry2 entry[256];
 } planted_cpuid;
 
-static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
-{
-	asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3]) : "a" (leaf), "c" (0));
-}
-
 static inline void supported_cpuid(int kvm)
 {
 	planted_cpuid.head.nent = ARRAY_SIZE(planted_cpuid.entry);
@@ -101,7 +98,7 @@ static inline void cpu_init(void)
 	cpu.amd = on_amd();
 	cpu.mediated = on_mediated();
 	host_cpuid(0xa, r);
-	cpu.general = cpu.amd ? 6 : r[0] >> 8 & 0xff;
+	cpu.general = vm_general();
 	cpu.fixed = cpu.amd ? 0 : r[3] & 0x1f;
 	cpu.offered = (struct model) { .what = "all there is", .version = 1, .general = 6, .width = 48, .core = true };
 	supported_cpuid(kvm);
@@ -358,7 +355,7 @@ static inline void on_cpu(pid_t tid, unsigned int n)
  */
 static inline void device_plant(unsigned int n, bool tag)
 {
-	uint64_t bits = ((1ULL << cpu.general) - 1) | ((1ULL << cpu.fixed) - 1) << 32;
+	uint64_t bits = ((1ULL << cpu.general) - 1) | ((1ULL << cpu.fixed) - 1) << 32, value;
 	unsigned int i;
 	bool good = true;
 
@@ -368,6 +365,14 @@ static inline void device_plant(unsigned int n, bool tag)
 		good &= device_write(n, host_selector(i), tag ? 0x30000 | planted_event(TAG_HOST) : 0);
 	for (i = 0; i < cpu.general + cpu.fixed; i++)
 		good &= device_write(n, host_counter(i), tag ? planted(TAG_HOST, i) : 0);
+	/* Behind the core's, what RDPMC of a guest must not reach: AMD's are of all CPUs. */
+	for (i = 0; i < 4 && vm_others_behind(); i++)
+		good &= device_write(n, MSR_AMD_NB_CTR0 + 2 * i, tag ? planted(TAG_HOST, 32 + i) : 0);
+	for (i = 0; i < 6 && vm_others_behind(); i++)
+		good &= device_write(n, MSR_AMD_L3_CTR0 + 2 * i, tag ? planted(TAG_HOST, 36 + i) : 0);
+	/* Level 1 is 32 bits of it. */
+	if (device_read(n, MSR_PERF_METRICS, &value))
+		good &= device_write(n, MSR_PERF_METRICS, tag ? planted(TAG_HOST, 32) & ~0U : 0);
 	/* A CPU without a global status has none to set. */
 	device_write(n, cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL, bits);
 	if (tag)

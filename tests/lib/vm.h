@@ -88,33 +88,36 @@ static inline bool on_mediated(void)
 	return value == 'Y';
 }
 
+static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
+{
+	asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3]) : "a" (leaf), "c" (0));
+}
+
 /* Does KVM offer all counters of this CPU?  Intel's fourth fixed one it knows nothing of. */
 static inline bool vm_offers_all(void)
 {
-	uint32_t a = 0xa, b, c = 0, d;
+	uint32_t r[4];
 
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
-	return on_amd() || (d & 0x1f) <= 3;
+	host_cpuid(0xa, r);
+	return on_amd() || (r[3] & 0x1f) <= 3;
 }
 
 /* How many general counters has this CPU, for guests that are given all? */
 static inline unsigned int vm_general(void)
 {
-	uint32_t a = 0xa, b, c = 0, d;
+	uint32_t r[4];
 
-	if (on_amd())
-		return 6;
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
-	return a >> 8 & 0xff;
+	host_cpuid(0xa, r);
+	return on_amd() ? 6 : r[0] >> 8 & 0xff;
 }
 
 /* Are there counters that a guest must not read behind those of the core: AMD's of the northbridge and of the last level cache? */
 static inline bool vm_others_behind(void)
 {
-	uint32_t a = 0x80000001, b, c = 0, d;
+	uint32_t r[4];
 
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
-	return on_amd() && (c & (1 << 24 | 1 << 28));
+	host_cpuid(0x80000001, r);
+	return on_amd() && (r[2] & (1 << 24 | 1 << 28));
 }
 
 /* ---- in the guest */
@@ -176,8 +179,8 @@ static struct {
 	bool amd, fixed_vector;
 	bool mediated;		/* KVM gives the guest the PMU itself */
 	bool all;		/* and it has every counter of the core, so that the global registers are its own */
-	unsigned int general;	/* counters that the CPU has */
 	bool rdpmc;		/* and every one that there is, so that RDPMC is */
+	unsigned int general;	/* counters that the CPU has */
 } vm_seen;
 
 static struct {

@@ -145,15 +145,13 @@ static int event(void)
 /* AMD's DEBUGCTL is a register of the PMU where it can freeze that: CPUID 8000_0022H:EAX[2], LbrAndPmcFreeze. */
 static unsigned int freezes(void)
 {
-	uint32_t a = 0x80000000, b, c = 0, d;
+	uint32_t r[4];
 
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
-	if (a < 0x80000022)
+	host_cpuid(0x80000000, r);
+	if (r[0] < 0x80000022)
 		return 0;
-	a = 0x80000022;
-	c = 0;
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
-	return a >> 2 & 1;
+	host_cpuid(0x80000022, r);
+	return r[0] >> 2 & 1;
 }
 
 int main(void)

@@ -100,8 +100,8 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 		for (i = 0; i < 6; i++) {
 			add(o, RDMSR, MSR_AMD_CTR0 + 2 * i, m->core && i < m->general, value_of(o, i, false));
 			add(o, RDMSR, MSR_AMD_CTL0 + 2 * i, m->core && i < m->general, o->selector);
-			add(o, RDMSR, 0xc0010231 + 2 * i, false, 0);
-			add(o, RDMSR, 0xc0010241 + 2 * i, false, 0);
+			add(o, RDMSR, MSR_AMD_L3_CTR0 + 2 * i, false, 0);
+			add(o, RDMSR, MSR_AMD_NB_CTR0 + 2 * i, false, 0);
 		}
 		add(o, RDMSR, MSR_AMD_STATUS, v2, o->status);
 		add(o, RDMSR, MSR_AMD_CONTROL, v2, o->global);
