@@ -4,7 +4,7 @@
 # them, and known parts of known code.
 . /lib/check.sh
 
-# The fields of perf's lines that name an event or a metric: its number, and the percentage behind it.
+# The number in perf's line of an event.
 value() {	# event
 	sed -n "s/^\([0-9]*\),,$1,.*/\1/p" /tmp/topdown | head -n 1
 }

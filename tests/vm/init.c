@@ -47,7 +47,7 @@ static void add_all(void)
 		add(MSR_FIXED_CTR0 + i, "fixed counter", 0);
 	if (!vm_seen.amd)
 		add(MSR_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
-	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", vm_seen.amd ? 0x3f : (1 << vm_seen.general) - 1);
+	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", (1 << vm_seen.general) - 1);
 	add(vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, "global status", 0);
 }
 

@@ -21,6 +21,8 @@ static inline int without_apic(int fd, unsigned long request, unsigned long argu
 
 #include "vm.h"
 
+#define REFUSED	"no vPMU for this VM"	/* in the kernel's log */
+
 #define VCPUS	4
 
 static struct vm vm;
@@ -89,14 +91,9 @@ static int model(int vcpu)
 	return ioctl(vcpu, KVM_SET_CPUID2, &cpuid);
 }
 
-static unsigned int lines(void)
-{
-	return log_lines("no vPMU for this VM");
-}
-
 int main(void)
 {
-	unsigned int i, said = lines(), overflow;
+	unsigned int i, said = log_lines(REFUSED), overflow;
 	int before, beside, vcpu[VCPUS];
 
 	must(mark_present(), "this is our machine");
@@ -110,7 +107,7 @@ int main(void)
 	}
 	beside = event();
 	check(beside >= 0, "an event that counts in guests, beside it");
-	said = lines() - said;
+	said = log_lines(REFUSED) - said;
 	sayf("# %u lines in the log for %u vCPUs", said, VCPUS);
 	check_between("lines in the log that there is no vPMU", said, vm_seen.mediated, vm_seen.mediated, "one for each VM");
 

@@ -31,6 +31,8 @@ int no_pmu_cap = -1;
 
 #include "vm.h"
 
+#define NOISE	"kvm.*(wrmsr|rdmsr|perfctr|MSR)"	/* in the kernel's log */
+
 static struct vm vm;
 
 /* ---- in the guest */
@@ -90,14 +92,9 @@ static void run(void)
 	vm_call(&vm, probe, NULL);
 }
 
-static unsigned int lines(void)
-{
-	return log_lines("kvm.*(wrmsr|rdmsr|perfctr|MSR)");
-}
-
 static void all(const char *model)
 {
-	unsigned int i, noise = lines();
+	unsigned int i, noise = log_lines(NOISE);
 	int before, beside, fd[3];
 	char what[128];
 
@@ -130,7 +127,7 @@ static void all(const char *model)
 	close(beside);
 	close(before);
 	vm_close(&vm);
-	noise = lines() - noise;
+	noise = log_lines(NOISE) - noise;
 	snprintf(what, sizeof(what), "%s: lines in the log", model);
 	check_between(what, noise, 0, 2, "not one for each access");
 }
