@@ -461,7 +461,8 @@ Bit64u bx_pmu_c::get_metrics(void) const
   for (n=0; n < 4; n++) all += metric_slots[n];
   for (n=0; n < 4 * metrics; n++) {
     Bit64u field = metric_field[n];
-    if (all) {
+    // until something is counted, what was written
+    if (all != metric_base) {
       field = (field * metric_base + 255 * at_least_0(metric_slots[n]) + all / 2) / all;
       // the back end is what the others leave, memory and the like no more than what they are of
       Bit64u most = (n < 4) ? rest : (val >> (8 * (n - 4))) & 255;
