@@ -11,7 +11,8 @@
  *	rdpmc	a counter is read by RDPMC, where that exits
  *	control	the global control is written, where that exits; with a global control only
  *	event	an event is put on a counter, read, and taken off, with the accesses that Linux's driver makes for it
- *	sample	a counter overflows, and its PMI is taken: the stretch beside the same one without it
+ *	sample	a counter overflows, its PMI is taken, and the counter is read and set again, with the accesses of that driver
+ *	pmi	a counter overflows, and its PMI is taken: the stretch beside the same one without it
  *
  * Instructions are those of the exit, event or stretch that has the fewest: without an interrupt of the host, it has always
  * the same.  Accesses are those of the turn, of three, that has the fewest: a guest that the host has put and loaded in
@@ -131,6 +132,37 @@ static void guest_event(void *unused)
 	read_all(1);
 }
 
+/* From one PMI of a counter to the next, which is as far as the code is long. */
+static void guest_sample(void *unused)
+{
+	unsigned int i, a, d;
+
+	(void)unused;
+	vm_seen.pmis = 0;
+	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	global_ctrl(0);
+	wrmsr(counter_msr(0), -200 & (vm_seen.amd ? VM_MASK : ~0U));
+	wrmsr(selector_msr(0), 0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
+	global_ctrl(1);
+	fewest = ~0ULL;
+	read_all(0);
+	for (i = 0; i < N; i++) {
+		uint64_t before = mark_host_insns(), n;
+
+		asm volatile(".rept 400\n\tnop\n\t.endr");
+		global_ctrl(0);
+		if (vm_seen.amd)
+			wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
+		wrmsr(counter_msr(0), -200 & (vm_seen.amd ? VM_MASK : ~0U));
+		global_ctrl(1);
+		n = mark_host_insns() - before;
+		fewest = n < fewest ? n : fewest;
+	}
+	read_all(1);
+	wrmsr(selector_msr(0), 0);
+}
+
 /*
  * For tests/tool/cost and make run: how often it was done, or the exits of what does nothing else; instructions of the host
  * for one, and accesses of the PMU by host and guest for all.
@@ -144,7 +176,7 @@ static void say_cost(const char *what, uint64_t times, bool exits)
 }
 
 /* The stretch with a PMI, less the one without. */
-static void sample(struct vm *vm)
+static void pmi_alone(struct vm *vm)
 {
 	static struct vm_body body;
 	static struct vm_stretch s;
@@ -172,7 +204,7 @@ static void sample(struct vm *vm)
 		check(vm_seen.pmis == pmi, pmi ? "one PMI" : "no PMI");
 	}
 	fewest = spent[1] - spent[0];
-	say_cost("sample", 1, true);
+	say_cost("pmi", 1, true);
 }
 
 /* Three turns, and of these the one with the fewest accesses. */
@@ -209,7 +241,10 @@ int main(void)
 	}
 	turns(&vm, guest_event, NULL);
 	say_cost("event", N, true);
-	sample(&vm);
+	turns(&vm, guest_sample, NULL);
+	say_cost("sample", N, true);
+	check_equal("PMIs of the samples", vm_seen.pmis, N, "one each");
+	pmi_alone(&vm);
 	vm_close(&vm);
 	return check_done();
 }
