@@ -24,12 +24,13 @@
 
 #define MAX_COUNTERS	24			/* general ones, and behind them fixed ones */
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
+#define METRICS_INDEX	0x20000000
+#define METRICS_BIT	(1ULL << 48)		/* in global control and status */
 
 enum {
 	MSR_FEATURE_CONTROL	= 0x3a,
 	MSR_STATUS_SET		= 0x391,
 	MSR_INUSE		= 0x392,
-	MSR_PERF_METRICS	= 0x329,
 	MSR_PEBS_ENABLE		= 0x3f1,
 	MSR_VMX_BASIC		= 0x480,
 	MSR_EFER		= 0xc0000080,
@@ -55,6 +56,14 @@ static inline uint64_t planted_event(uint64_t tag)
 	return (tag & 0xff) | (tag >> 4 & 0xff) << 8;
 }
 
+/* PERF_METRICS with a tag: its first two fields, and two that make a sum of 255; of level 1 only. */
+static inline uint64_t planted_metrics(uint64_t tag)
+{
+	uint64_t a = tag & 0x3f, b = tag >> 6 & 0x3f, c = 7;
+
+	return a | b << 8 | c << 16 | (255 - a - b - c) << 24;
+}
+
 /* Whose a value is: is this tag in it? */
 static inline bool shows(uint64_t value, uint64_t tag)
 {
@@ -69,7 +78,13 @@ struct model {
 	unsigned int version, general, fixed, width;
 	bool core;		/* AMD: six counters and not four */
 	bool full_width;	/* Intel: PDCM, and with it full-width writes */
+	bool metrics;		/* and PERF_METRICS, if there is the counter of slots in its full width */
 };
+
+static inline bool has_metrics(const struct model *m)
+{
+	return m->metrics && m->full_width && m->fixed > 3 && m->width == VM_WIDTH && m->version > 1;
+}
 
 static struct {
 	bool amd, mediated;
@@ -102,6 +117,8 @@ static inline void cpu_init(void)
 	cpu.fixed = cpu.amd ? 0 : r[3] & 0x1f;
 	cpu.offered = (struct model) { .what = "all there is", .version = 1, .general = 6, .width = 48, .core = true };
 	supported_cpuid(kvm);
+	if (!cpu.amd)
+		cpu.offered.metrics = vm_capabilities(&(struct vm) { .kvm = kvm }) & VM_METRICS;
 	close(kvm);
 	for (i = 0; i < planted_cpuid.head.nent; i++) {
 		struct kvm_cpuid_entry2 *e = &planted_cpuid.entry[i];
@@ -120,7 +137,7 @@ static inline void cpu_init(void)
 	}
 }
 
-/* The model's CPUID, for a vCPU.  Return: KVM's. */
+/* The model's CPUID and IA32_PERF_CAPABILITIES, for a vCPU.  Return: KVM's, errno is EINVAL where it takes them no more. */
 static inline int set_model(struct vm *vm, const struct model *m)
 {
 	unsigned int i;
@@ -147,7 +164,13 @@ static inline int set_model(struct vm *vm, const struct model *m)
 			e->ebx = (e->ebx & ~0xfU) | m->general;
 		}
 	}
-	return ioctl(vm->vcpu, KVM_SET_CPUID2, &planted_cpuid);
+	if (ioctl(vm->vcpu, KVM_SET_CPUID2, &planted_cpuid))
+		return -1;
+	if (cpu.amd || !m->version || !m->full_width)
+		return 0;
+	/* Like CPUID, it cannot be changed any more when the vCPU has run. */
+	errno = EINVAL;
+	return vm_try_set_msr(vm, MSR_PERF_CAPABILITIES, VM_FULL_WIDTH | (m->metrics ? VM_METRICS : 0)) ? 0 : -1;
 }
 
 /* ---- exits, in the guest */
@@ -370,9 +393,8 @@ static inline void device_plant(unsigned int n, bool tag)
 		good &= device_write(n, MSR_AMD_NB_CTR0 + 2 * i, tag ? planted(TAG_HOST, 32 + i) : 0);
 	for (i = 0; i < 6 && vm_others_behind(); i++)
 		good &= device_write(n, MSR_AMD_L3_CTR0 + 2 * i, tag ? planted(TAG_HOST, 36 + i) : 0);
-	/* Level 1 is 32 bits of it. */
 	if (device_read(n, MSR_PERF_METRICS, &value))
-		good &= device_write(n, MSR_PERF_METRICS, tag ? planted(TAG_HOST, 32) & ~0U : 0);
+		good &= device_write(n, MSR_PERF_METRICS, tag ? planted_metrics(TAG_HOST) : 0);
 	/* A CPU without a global status has none to set. */
 	device_write(n, cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL, bits);
 	if (tag)

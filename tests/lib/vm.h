@@ -49,6 +49,7 @@ enum {
 	MSR_PERFCTR0		= 0xc1,
 	MSR_EVNTSEL0		= 0x186,
 	MSR_FIXED_CTR0		= 0x309,
+	MSR_PERF_METRICS	= 0x329,
 	MSR_FIXED_CTR_CTRL	= 0x38d,
 	MSR_GLOBAL_STATUS	= 0x38e,
 	MSR_GLOBAL_CTRL		= 0x38f,
@@ -93,13 +94,14 @@ static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
 	asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3]) : "a" (leaf), "c" (0));
 }
 
-/* Does KVM offer all counters of this CPU?  Intel's fourth fixed one it knows nothing of. */
-static inline bool vm_offers_all(void)
+/* How many fixed counters has this CPU, and are offered?  The fourth one is for mediated vPMUs. */
+static inline unsigned int vm_fixed(void)
 {
+	unsigned int most = on_mediated() ? 4 : 3;
 	uint32_t r[4];
 
 	host_cpuid(0xa, r);
-	return on_amd() || (r[3] & 0x1f) <= 3;
+	return on_amd() ? 0 : (r[3] & 0x1f) < most ? r[3] & 0x1f : most;
 }
 
 /* How many general counters has this CPU, for guests that are given all? */
@@ -178,9 +180,11 @@ static struct {
 	unsigned int pmis, irqs;
 	bool amd, fixed_vector;
 	bool mediated;		/* KVM gives the guest the PMU itself */
-	bool all;		/* and it has every counter of the core, so that the global registers are its own */
+	bool all;		/* so that the global registers are its own */
 	bool rdpmc;		/* and every one that there is, so that RDPMC is */
+	bool metrics;		/* PERF_METRICS are offered to it */
 	unsigned int general;	/* counters that the CPU has */
+	unsigned int fixed;	/* and that it offers */
 } vm_seen;
 
 static struct {
@@ -492,7 +496,7 @@ static inline const char *vm_by_kvm(uint32_t msr)
 {
 	bool counter = vm_seen.amd ? msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && (msr & 1) :
 		       (msr >= MSR_PERFCTR0 && msr < MSR_PERFCTR0 + 8) || (msr >= MSR_PMC0 && msr < MSR_PMC0 + 8) ||
-		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + 3);
+		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + vm_seen.fixed);
 	bool global = !vm_seen.amd && msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL;
 
 	return (vm_seen.mediated && counter) || (vm_seen.all && global) ? "" : "*";
@@ -724,11 +728,16 @@ static inline uint64_t vm_get_msr(struct vm *vm, uint32_t index)
 	return msr.entry.data;
 }
 
-static inline void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value)
+static inline bool vm_try_set_msr(struct vm *vm, uint32_t index, uint64_t value)
 {
 	struct vm_msr msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
 
-	must(ioctl(vm->vcpu, KVM_SET_MSRS, &msr) == 1, "KVM_SET_MSRS");
+	return ioctl(vm->vcpu, KVM_SET_MSRS, &msr) == 1;
+}
+
+static inline void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value)
+{
+	must(vm_try_set_msr(vm, index, value), "KVM_SET_MSRS");
 }
 
 /* One of the vCPU's statistics, by its name; all ones if there is none. */
@@ -751,6 +760,18 @@ static inline uint64_t vm_stat(struct vm *vm, const char *name)
 	}
 	close(fd);
 	return value;
+}
+
+/* IA32_PERF_CAPABILITIES as KVM offers it. */
+#define VM_FULL_WIDTH	(1U << 13)
+#define VM_METRICS	(1U << 15)
+
+static inline uint64_t vm_capabilities(struct vm *vm)
+{
+	struct vm_msr msr = { .head.nmsrs = 1, .entry.index = MSR_PERF_CAPABILITIES };
+
+	must(ioctl(vm->kvm, KVM_GET_MSRS, &msr) == 1, "KVM says what it offers");
+	return msr.entry.data;
 }
 
 /* What a test wants otherwise in the guest's CPUID. */
@@ -779,8 +800,9 @@ static inline void vm_open(struct vm *vm)
 	sigaction(SIGALRM, &action, NULL);
 	vm_seen.amd = on_amd();
 	vm_seen.mediated = on_mediated();
-	vm_seen.all = vm_seen.mediated && vm_offers_all();
+	vm_seen.all = vm_seen.mediated;
 	vm_seen.general = vm_general();
+	vm_seen.fixed = vm_fixed();
 	vm_seen.rdpmc = vm_seen.all && !vm_others_behind();
 	memset(vm, 0, sizeof(*vm));
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -808,7 +830,8 @@ static inline void vm_open(struct vm *vm)
 	}
 	must(!ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid), "CPUID can be set");
 	if (!vm_seen.amd && !vm_without_pmu)
-		vm_set_msr(vm, MSR_PERF_CAPABILITIES, 1 << 13);		/* full-width writes */
+		vm_set_msr(vm, MSR_PERF_CAPABILITIES, vm_capabilities(vm) & (VM_FULL_WIDTH | VM_METRICS));
+	vm_seen.metrics = !vm_seen.amd && vm_capabilities(vm) & VM_METRICS;
 
 	for (i = 0; i < 512; i++)					/* the first gigabyte */
 		vm_tables[2][i] = (uint64_t)i << 21 | 0xe7;

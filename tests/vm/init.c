@@ -43,8 +43,10 @@ static void add_all(void)
 		add(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, "counter", 0);
 		add(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, "selector", 0);
 	}
-	for (i = 0; i < 3 && !vm_seen.amd; i++)
+	for (i = 0; i < vm_seen.fixed; i++)
 		add(MSR_FIXED_CTR0 + i, "fixed counter", 0);
+	if (vm_seen.metrics)
+		add(MSR_PERF_METRICS, "PERF_METRICS", 0);
 	if (!vm_seen.amd)
 		add(MSR_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
 	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", (1 << vm_seen.general) - 1);
@@ -96,8 +98,10 @@ static void values(void *unused)
 		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i, 0x123456789abULL * (i + 1));
 		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0x4100c0 + i);
 	}
-	for (i = 0; i < 3 && !vm_seen.amd; i++)
+	for (i = 0; i < vm_seen.fixed; i++)
 		wrmsr(MSR_FIXED_CTR0 + i, 0xba987654321ULL * (i + 1));
+	if (vm_seen.metrics)
+		wrmsr(MSR_PERF_METRICS, 0x8c301f24);
 	if (!vm_seen.amd)
 		wrmsr(MSR_FIXED_CTR_CTRL, 0x2a2);
 	/* User mode, where the guest is not, is counted from here on. */

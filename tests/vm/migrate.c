@@ -20,6 +20,8 @@
  * Intel: QEMU carries counters, selectors, controls and status; LVTPC is the local APIC's; what KVM owed the guest it has
  * settled when KVM_RUN ended.  No count and no sample may be lost or be there twice.
  *
+ * Where a mediated vPMU has more counters than a perf-based one, the guest is refused there, and goes on under its own kind.
+ *
  * AMD: QEMU (7.2, and still 10.0) asks CPUID 0AH how many counters there are, and AMD has no such leaf.  So the guest finds its
  * selectors and counters zero, in the middle of the round.  perf starts a counter as far below zero as it may run, 2^47-1 if
  * it has no period, and takes one that is at zero for one that has run that far: a jump.  Then it stands still until perf
@@ -415,6 +417,30 @@ static void from_file(void)
 	tell("the guest goes on", "{\"execute\":\"cont\"}\n");
 }
 
+/* Has this CPU the fixed counter of slots, which a mediated vPMU has and a perf-based one has not? */
+static bool has_slots(void)
+{
+	uint32_t a, b, c, d;
+
+	asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0xa), "c" (0));
+	return !on_amd() && (d & 0x1f) > 3;
+}
+
+/* The guest has enabled that counter in the global control, as Linux does with all that there are. */
+static void refuses(void)
+{
+	int status = 0;
+
+	meet();
+	while (strstr(ask("{\"execute\":\"query-status\"}\n"), "\"inmigrate\""))
+		usleep(10000);
+	waitpid(qemu, &status, 0);
+	check(status, "a host whose vPMU has not got the counter of slots refuses the guest, and QEMU says so");
+	close(monitor);
+	close(console);
+	qemu = 0;
+}
+
 /* In the middle of a round; the machine's count of it there. */
 static uint64_t move(void)
 {
@@ -430,6 +456,11 @@ static uint64_t move(void)
 	if (!access(parameter(), F_OK))
 		must(reload(!mediated), "KVM's module is loaded again, for the other vPMU");
 	start(true);
+	if (has_slots() && !mediated) {
+		refuses();
+		must(reload(true), "KVM's module is loaded again, for the same vPMU");
+		start(true);
+	}
 	from_file();
 	return stopped;
 }

@@ -30,6 +30,12 @@ static const struct model {
 
 static const struct model *model;
 
+/* Three are all. */
+static unsigned int fixed(void)
+{
+	return model->fixed + vm_seen.fixed >= 3 ? model->fixed + vm_seen.fixed - 3 : 0;
+}
+
 /* "All" are those of the CPU, and fewer are fewer than that. */
 static unsigned int counters(void)
 {
@@ -43,7 +49,7 @@ static void set_model(struct kvm_cpuid_entry2 *e)
 	switch (e->function) {
 	case 0xa:
 		e->eax = (e->eax & ~0xffffff) | model->version | counters() << 8 | model->width << 16;
-		e->edx = model->version > 1 ? model->fixed | model->width << 5 : 0;
+		e->edx = model->version > 1 ? fixed() | model->width << 5 : 0;
 		break;
 	case 0x80000001:
 		e->ecx = model->core ? e->ecx | 1 << 23 : e->ecx & ~(1 << 23);

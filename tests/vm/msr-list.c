@@ -20,6 +20,7 @@ struct cpu {
 
 static int kvm;
 static bool amd;
+static uint64_t capabilities;		/* full-width writes, and PERF_METRICS where KVM offers them */
 static struct {
 	struct kvm_cpuid2 head;
 	struct kvm_cpuid_entry2 entry[256];
@@ -31,8 +32,9 @@ static struct {
 
 static bool is_pmu(uint32_t msr)
 {
-	return (msr >= 0xc1 && msr < 0xc9) || (msr >= 0x186 && msr < 0x18e) || (msr >= 0x309 && msr <= 0x30c) || msr == 0x345 ||
-	       (msr >= 0x38d && msr <= 0x390) || msr == 0x3f1 || msr == 0x3f2 || (msr >= 0x4c1 && msr < 0x4c9) || msr == 0x600 ||
+	return (msr >= 0xc1 && msr < 0xc9) || (msr >= 0x186 && msr < 0x18e) || (msr >= 0x309 && msr <= 0x30c) ||
+	       msr == 0x329 || msr == 0x345 || (msr >= 0x38d && msr <= 0x390) || msr == 0x3f1 || msr == 0x3f2 ||
+	       (msr >= 0x4c1 && msr < 0x4c9) || msr == 0x600 ||
 	       (msr >= 0xc0000300 && msr <= 0xc0000303) || (msr >= 0xc0010000 && msr <= 0xc0010007) ||
 	       (msr >= 0xc0010200 && msr <= 0xc001020b);
 }
@@ -96,14 +98,17 @@ static void fill(struct cpu *cpu, enum model model)
 
 	/* Another value than a new vCPU has makes another PMU of it, whose registers are reset. */
 	if (!amd)
-		set(cpu, 0x345, model == NARROW_WRITES ? 0 : 0x2000);
+		set(cpu, 0x345, model == NARROW_WRITES ? 0 : capabilities);
 
 	for (i = 0; i < 8 && !amd; i++) {
 		set(cpu, 0xc1 + i, 0x1111111111ULL * (i + 1));
 		set(cpu, 0x186 + i, 0x4300c0 + (i << 8));
 	}
-	for (i = 0; i < 3 && !amd; i++)
+	for (i = 0; i < 4 && !amd; i++)
 		set(cpu, 0x309 + i, 0x2222222222ULL * (i + 1));
+	/* Where KVM offers it. */
+	if (!amd)
+		set(cpu, 0x329, 0x8c301f24);
 	for (i = 0; i < 6 && amd; i++) {
 		set(cpu, 0xc0010201 + 2 * i, 0x1111111111ULL * (i + 1));
 		set(cpu, 0xc0010200 + 2 * i, 0x4300c0 + (i << 8));
@@ -252,6 +257,7 @@ int main(void)
 	amd = on_amd();
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(kvm >= 0, "KVM is there");
+	capabilities = vm_capabilities(&(struct vm) { .kvm = kvm }) & (VM_FULL_WIDTH | VM_METRICS);
 	list.head.nmsrs = ARRAY_SIZE(list.index);
 	must(!ioctl(kvm, KVM_GET_MSR_INDEX_LIST, &list), "the list");
 	/* Where no VM has a PMU, that of one cannot be disabled. */

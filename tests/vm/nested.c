@@ -633,7 +633,8 @@ static void accesses_of(bool awake)
 		{ "the first counter", MSR_PMC0, MSR_AMD_CTR0, 0x12345, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "the last counter", MSR_PMC0 + vm_seen.general - 1, MSR_AMD_CTR0 + 10, 0x23456, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "its old name", MSR_PERFCTR0, 0xc0010004, 0x12345, 1 << RDMSR | 1 << WRMSR, 0, 0 },
-		{ "a fixed counter", MSR_FIXED_CTR0 + 2, 0, 0x34567, 1 << RDMSR | 1 << WRMSR, 0, 0 },
+		{ "PERF_METRICS", vm_seen.metrics ? MSR_PERF_METRICS : 0, 0, 0x8c301f24, 1 << RDMSR | 1 << WRMSR, 0, 0 },
+		{ "the last fixed counter", MSR_FIXED_CTR0 + vm_seen.fixed - 1, 0, 0x34567, 1 << RDMSR | 1 << WRMSR, 0, 0 },
 		{ "the global control", MSR_GLOBAL_CTRL, MSR_AMD_CONTROL, 5, 1 << RDMSR | 1 << WRMSR, 0, 1 },
 		{ "the status", MSR_GLOBAL_STATUS, MSR_AMD_STATUS, 0, 1 << RDMSR, 0, 1 },
 		{ "its reset", MSR_GLOBAL_OVF_CTRL, MSR_AMD_STATUS_CLEAR, 0, 1 << WRMSR, 0, 1 },
@@ -648,6 +649,9 @@ static void accesses_of(bool awake)
 		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r, awake && r == 1 ? 1 << 22 : 0);
 	if (!vm_seen.amd)
 		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
+	/* With no slots counted, PERF_METRICS is what was written, whatever that adds up to. */
+	if (vm_seen.metrics)
+		vm_set_msr(&vm, MSR_FIXED_CTR0 + 3, 0);
 	defaults();
 	for (r = 0; r < 6; r++)
 		vm_call(&vm, l1_prepare, NULL);

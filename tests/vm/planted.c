@@ -76,7 +76,7 @@ static uint64_t value_of(const struct owner *o, unsigned int i, bool fixed)
 static void owner(struct owner *o, const struct model *m, uint64_t tag)
 {
 	uint64_t gp = (1ULL << m->general) - 1, fixed = ((1ULL << m->fixed) - 1) << 32;
-	bool v2 = m->version > 1;
+	bool v2 = m->version > 1, metrics = has_metrics(m);
 	unsigned int i;
 
 	memset(o, 0, sizeof(*o));
@@ -89,6 +89,10 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 	/* After RESET all general counters are enabled; 6.1 does without. */
 	o->global = tag ? (gp & 0xa5) | (fixed & 5ULL << 32) : strcmp(getenv("BASE") ?: "", "6.1") ? gp : 0;
 	o->status = tag ? (gp & 0x5a) | (fixed & 2ULL << 32) : 0;
+	if (tag && metrics) {
+		o->global |= METRICS_BIT;
+		o->status |= METRICS_BIT;
+	}
 	for (i = 0; i < 16; i++)
 		add(o, RDPMC, i, i < m->general && m->version, value_of(o, i, false));
 	if (cpu.amd) {
@@ -111,7 +115,7 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 	}
 	for (i = 0; i < 6; i++)
 		add(o, RDPMC, FIXED_INDEX | i, i < m->fixed, value_of(o, i, true));
-	add(o, RDPMC, 0x20000000, false, 0);
+	add(o, RDPMC, METRICS_INDEX, metrics, tag ? planted_metrics(tag) : 0);
 	for (i = 0; i < 10; i++) {
 		add(o, RDMSR, MSR_PERFCTR0 + i, i < m->general, value_of(o, i, false));
 		add(o, RDMSR, MSR_PMC0 + i, i < m->general && m->full_width, value_of(o, i, false));
@@ -127,7 +131,7 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 	add(o, RDMSR, MSR_GLOBAL_OVF_CTRL, false, 0);
 	add(o, RDMSR, MSR_STATUS_SET, false, 0);
 	add(o, RDMSR, MSR_INUSE, false, 0);
-	add(o, RDMSR, MSR_PERF_METRICS, false, 0);
+	add(o, RDMSR, MSR_PERF_METRICS, metrics, tag ? planted_metrics(tag) : 0);
 	add(o, RDMSR, MSR_PEBS_ENABLE, false, 0);
 }
 
@@ -193,6 +197,8 @@ static void guest_plant(void *owner)
 	}
 	for (i = 0; i < m->fixed; i++)
 		wrmsr(MSR_FIXED_CTR0 + i, value_of(o, i, true));
+	if (has_metrics(m))
+		wrmsr(MSR_PERF_METRICS, planted_metrics(o->tag));
 	if (m->version > 1) {
 		if (!cpu.amd)
 			wrmsr(MSR_FIXED_CTR_CTRL, o->fixed_ctrl);
@@ -307,6 +313,8 @@ static inline uint64_t rdpmc(uint32_t index)
 	return (uint64_t)hi << 32 | lo;
 }
 
+static bool host_metrics;		/* this CPU has PERF_METRICS */
+
 /* The right to RDPMC, by an event that is never on. */
 static void *right_page = MAP_FAILED;
 static int right_fd;
@@ -344,6 +352,15 @@ static void rdpmc_look(struct look *l, bool no_host)
 		l->foreign += foreign;
 		if (foreign)
 			found(l, RDPMC, index, false, value, 0);
+	}
+	if (host_metrics) {
+		uint64_t value = rdpmc(METRICS_INDEX);
+		bool foreign = value == planted_metrics(TAG_GUEST) || value == planted_metrics(TAG_OTHER) ||
+			       (no_host && value == planted_metrics(TAG_HOST));
+
+		l->foreign += foreign;
+		if (foreign)
+			found(l, RDPMC, METRICS_INDEX, false, value, 0);
 	}
 }
 
@@ -510,6 +527,10 @@ static void root_look(unsigned int n)
 		must(device_read(n, host_selector(i), &value), "a selector can be read");
 		root_value(host_selector(i), value, (value & 0xffff) == planted_event(TAG_GUEST) ||
 			   (value & 0xffff) == planted_event(TAG_OTHER));
+	}
+	if (host_metrics) {
+		must(device_read(n, MSR_PERF_METRICS, &value), "PERF_METRICS");
+		root_value(MSR_PERF_METRICS, value, value == planted_metrics(TAG_GUEST) || value == planted_metrics(TAG_OTHER));
 	}
 	for (k = 0; k < 2; k++) {
 		const struct owner *o = owners[k];
@@ -914,9 +935,10 @@ static void with_model(const struct model *m)
 
 int main(void)
 {
-	static struct model models[6];
+	static struct model models[7];
 	unsigned int n = 1, i;
 	pthread_t thread;
+	uint64_t value;
 
 	must(mark_present(), "this is our machine");
 	/* A serial line takes four seconds for each forty of the thousand results; the verdict channel has them all. */
@@ -924,6 +946,7 @@ int main(void)
 	cpu_init();
 	signal(SIGUSR1, SIG_IGN);
 	device_open(2);
+	host_metrics = !cpu.amd && device_read(0, MSR_PERF_CAPABILITIES, &value) && value & VM_METRICS;
 	main_tid = syscall(SYS_gettid);
 	on_cpu(0, 0);
 	neighbour = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -965,6 +988,10 @@ int main(void)
 		models[n++].full_width = false;
 		models[n] = (struct model) { .what = "no PMU" };
 		n++;
+		if (cpu.offered.metrics) {
+			models[n].what = "no PERF_METRICS";
+			models[n++].metrics = false;
+		}
 	}
 	open_other();
 	for (i = 0; i < n; i++)

@@ -469,6 +469,7 @@ static void any_model(struct model *m)
 	m->width = widths[below(ARRAY_SIZE(widths))];
 	m->core = below(3);
 	m->full_width = below(3);
+	m->metrics = cpu.offered.metrics && below(3);
 }
 
 static void tell_model(const struct slot *s, const struct model *m, int status)

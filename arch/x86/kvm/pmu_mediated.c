@@ -132,6 +132,8 @@ void kvm_mediated_pmu_unavailable(const char *what)
 
 	pr_info("no mediated vPMU: %s\n", what);
 	enable_mediated_pmu = false;
+	kvm_pmu_cap.num_counters_fixed = min(kvm_pmu_cap.num_counters_fixed,
+					     KVM_MAX_NR_PERF_FIXED_COUNTERS);
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_unavailable);
 
@@ -162,6 +164,8 @@ void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *vendor_regs)
 	kvm_mediated_pmu_host.gp_mask = GENMASK_ULL(cap.bit_width_gp - 1, 0);
 	if (cap.num_counters_fixed)
 		kvm_mediated_pmu_host.fixed_mask = GENMASK_ULL(cap.bit_width_fixed - 1, 0);
+	if (cap.num_metrics)
+		kvm_mediated_pmu_host.metrics_mask = GENMASK_ULL(8 * cap.num_metrics - 1, 0);
 }
 
 static void mediated_pmi(void);
@@ -310,6 +314,7 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_put(vcpu);
 	memset(m->selector, 0, sizeof(m->selector));
 	m->fixed_ctrl = 0;
+	m->metrics = 0;
 }
 
 /*
@@ -365,6 +370,9 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 		write_register(&pmu->gp_counters[i], pmu->gp_counters[i].counter);
 	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
 		write_register(&pmu->fixed_counters[i], pmu->fixed_counters[i].counter);
+	/* In this order: they are shares of the slots that are counted. */
+	if (kvm_mediated_pmu_host.metrics_mask)
+		wrmsrl(MSR_PERF_METRICS, m->metrics);
 
 	/* A selector of a counter that the guest does not know of may be anything. */
 	for (i = 0; i < kvm_mediated_pmu_host.nr_gp; i++)
@@ -512,8 +520,8 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 status, metrics = 0;
 	unsigned int i;
-	u64 status;
 
 	lockdep_assert_irqs_disabled();
 
@@ -535,10 +543,16 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 	if (m->fixed_ctrl || (m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED)))
 		wrmsrl(regs.fixed_ctrl, 0);
 
+	if (kvm_mediated_pmu_host.metrics_mask)
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, metrics);
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
 		take_counter(&pmu->gp_counters[i]);
 	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
 		take_counter(&pmu->fixed_counters[i]);
+	/* Behind the counter of slots, which they would follow. */
+	if (metrics)
+		wrmsrl(MSR_PERF_METRICS, 0);
+	m->metrics = kvm_mediated_pmu_has_metrics(pmu) ? metrics : 0;
 
 	m->loaded = false;
 	if (!has_selector_on(m) && m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
@@ -639,6 +653,43 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 		pmc->counter = value;
 	local_irq_restore(flags);
 }
+
+u64 kvm_mediated_pmu_read_metrics(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+	unsigned long flags;
+	u64 value;
+
+	local_irq_save(flags);
+	if (m->loaded)
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, value);
+	else
+		value = m->metrics;
+	local_irq_restore(flags);
+
+	return value;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_read_metrics);
+
+/* Return: 0, or 1 if this CPU has fewer fields than @value. */
+int kvm_mediated_pmu_write_metrics(struct kvm_vcpu *vcpu, u64 value)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+	unsigned long flags;
+
+	if (value & ~kvm_mediated_pmu_host.metrics_mask)
+		return 1;
+
+	local_irq_save(flags);
+	if (m->loaded)
+		wrmsrl(MSR_PERF_METRICS, value);
+	else
+		m->metrics = value;
+	local_irq_restore(flags);
+
+	return 0;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_write_metrics);
 
 static void emulated_overflow(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
 {

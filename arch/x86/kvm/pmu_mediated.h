@@ -7,10 +7,15 @@
 #include <linux/kvm_host.h>
 #include <linux/lockdep.h>
 
+#include <asm/perf_event.h>
+
 #include "lapic.h"
 
 struct kvm_pmc;
 struct kvm_pmu;
+
+/* Of the fixed counters, those for which perf has an event; the next one counts slots. */
+#define KVM_MAX_NR_PERF_FIXED_COUNTERS	3
 
 /**
  * struct kvm_mediated_pmu_regs - where a vendor's PMU has its registers
@@ -46,6 +51,8 @@ struct kvm_mediated_pmu_host {
 	unsigned int	nr_fixed;
 	u64		gp_mask;
 	u64		fixed_mask;
+	/* Of PERF_METRICS, what can be written; 0 if there is none. */
+	u64		metrics_mask;
 };
 
 extern bool enable_mediated_pmu;
@@ -67,6 +74,16 @@ static __always_inline bool kvm_pmu_is_mediated(const struct kvm_pmu *pmu)
 static __always_inline bool kvm_mediated_pmu_switches(const struct kvm_pmu *pmu)
 {
 	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.switches;
+}
+
+/*
+ * Is PERF_METRICS part of its PMU?  Its enable bit in the global control says so.
+ * Only a mediated vPMU can have it: perf has no event for KVM that would be it.
+ */
+static __always_inline bool kvm_mediated_pmu_has_metrics(const struct kvm_pmu *pmu)
+{
+	return kvm_pmu_is_mediated(pmu) &&
+	       !(pmu->global_ctrl_rsvd & BIT_ULL(GLOBAL_CTRL_EN_PERF_METRICS));
 }
 
 /* Are its counters in this CPU's registers?  IRQs off. */
@@ -95,6 +112,8 @@ void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits, bool set);
 void kvm_mediated_pmu_ctrl_written(struct kvm_vcpu *vcpu);
+u64 kvm_mediated_pmu_read_metrics(struct kvm_vcpu *vcpu);
+int kvm_mediated_pmu_write_metrics(struct kvm_vcpu *vcpu, u64 value);
 
 u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);

@@ -36,6 +36,7 @@
  * @debugctl: bits of IA32_DEBUGCTL that are set while the guest runs, whatever it wants
  * @selector: what the guest has selected, as far as the event filter lets it
  * @fixed_ctrl: the same of the fixed counters
+ * @metrics: PERF_METRICS; out of date while @loaded, like the counters
  * @stale: selectors that are not yet in the registers; nothing if not @loaded
  */
 struct kvm_mediated_pmu {
@@ -53,6 +54,7 @@ struct kvm_mediated_pmu {
 	u64	debugctl;
 	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
 	u64	fixed_ctrl;
+	u64	metrics;
 	u64	stale;
 };
 

@@ -168,7 +168,11 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 	fixed = active && pmu->counter_bitmask[KVM_PMC_FIXED] == kvm_mediated_pmu_host.fixed_mask;
 	full_width = guest_cpuid_has(vcpu, X86_FEATURE_PDCM) &&
 		     (vcpu->arch.perf_capabilities & PMU_CAP_FW_WRITES);
-	/* Hardware accepts bits of all counters that it has. */
+	/*
+	 * Hardware accepts bits of all counters that it has.  That of PERF_METRICS does
+	 * no harm: what a guest that is not to have them makes count is its own, and gone
+	 * with the next put.
+	 */
 	global = active && pmu->mediated.all_counters && kvm_pmu_has_perf_global_ctrl(pmu);
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
@@ -181,6 +185,8 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++)
 		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i, MSR_TYPE_RW,
 					  !fixed || i >= pmu->nr_arch_fixed_counters);
+	vmx_set_intercept_for_msr(vcpu, MSR_PERF_METRICS, MSR_TYPE_RW,
+				  !fixed || !kvm_mediated_pmu_has_metrics(pmu));
 
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, MSR_TYPE_RW, !global);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, MSR_TYPE_R, !global);
@@ -222,6 +228,7 @@ u32 vmx_mediated_pmu_msr(unsigned int i)
 		{ MSR_IA32_PERFCTR0,		KVM_MAX_NR_INTEL_GP_COUNTERS },
 		{ MSR_IA32_PMC0,		KVM_MAX_NR_INTEL_GP_COUNTERS },
 		{ MSR_CORE_PERF_FIXED_CTR0,	KVM_MAX_NR_INTEL_FIXED_COUTNERS },
+		{ MSR_PERF_METRICS,		1 },
 		/* Status, control and status reset. */
 		{ MSR_CORE_PERF_GLOBAL_STATUS,	3 },
 	};
@@ -270,14 +277,18 @@ bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
+	u64 ctrl;
 
 	if (!kvm_pmu_has_perf_global_ctrl(pmu))
 		return;
 
 	if (exit_saves_ctrl()) {
-		pmu->global_ctrl = vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
-		vmx->loaded_vmcs->perf_global_ctrl = pmu->global_ctrl;
+		ctrl = vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
+		vmx->loaded_vmcs->perf_global_ctrl = ctrl;
 	} else {
-		pmu->global_ctrl = vmx->msr_autostore.guest.val[STORE_SLOT].value;
+		ctrl = vmx->msr_autostore.guest.val[STORE_SLOT].value;
 	}
+
+	/* Hardware takes the bit of PERF_METRICS also from a guest that has none. */
+	pmu->global_ctrl = ctrl & ~pmu->global_ctrl_rsvd;
 }

@@ -14,7 +14,7 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 
 /* All MSRs that may be accessed without an exit. */
 #define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS +	\
-					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 3)
+					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 4)
 u32 vmx_mediated_pmu_msr(unsigned int i);
 bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx);
