@@ -75,10 +75,10 @@ static inline bool on_amd(void)
 	return vendor && !strcmp(vendor, "amd");
 }
 
-static inline bool on_mediated(void)
+/* A parameter of KVM's module that is a switch; it may not be there. */
+static inline bool kvm_switch(const char *path)
 {
-	int fd = open(on_amd() ? "/sys/module/kvm_amd/parameters/enable_mediated_pmu" :
-				 "/sys/module/kvm_intel/parameters/enable_mediated_pmu", O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char value = 'N';
 
 	if (fd >= 0) {
@@ -87,6 +87,18 @@ static inline bool on_mediated(void)
 		close(fd);
 	}
 	return value == 'Y';
+}
+
+static inline bool on_mediated(void)
+{
+	return kvm_switch(on_amd() ? "/sys/module/kvm_amd/parameters/enable_mediated_pmu" :
+				     "/sys/module/kvm_intel/parameters/enable_mediated_pmu");
+}
+
+/* Does the CPU itself take a guest's end of interrupt?  AMD's can, but KVM has avic=0. */
+static inline bool on_apicv(void)
+{
+	return !on_amd() && kvm_switch("/sys/module/kvm_intel/parameters/enable_apicv");
 }
 
 static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
@@ -183,6 +195,7 @@ static struct {
 	bool all;		/* so that the global registers are its own */
 	bool rdpmc;		/* and every one that there is, so that RDPMC is */
 	bool metrics;		/* PERF_METRICS are offered to it */
+	bool eoi;		/* the end of an interrupt is its own */
 	unsigned int general;	/* counters that the CPU has */
 	unsigned int fixed;	/* and that it offers */
 } vm_seen;
@@ -213,7 +226,7 @@ extern void vm_stretch_asm(struct vm_frame *frame);
 /* What the PMI's entry executes before it reads the machine's count of instructions in the kernel. */
 #define VM_PMI_INSNS	11
 /* What of its handler KVM emulates: status read and cleared, if not by the guest, LVTPC written; end of interrupt. */
-#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.all ? 1 : 3) + (vm_seen.fixed_vector ? 1 : 0))
+#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.all ? 1 : 3) + (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
 
 static void __attribute__((used)) vm_pmi_handler(const struct vm_pmi *now)
 {
@@ -800,6 +813,7 @@ static inline void vm_open(struct vm *vm)
 	sigaction(SIGALRM, &action, NULL);
 	vm_seen.amd = on_amd();
 	vm_seen.mediated = on_mediated();
+	vm_seen.eoi = on_apicv();
 	vm_seen.all = vm_seen.mediated;
 	vm_seen.general = vm_general();
 	vm_seen.fixed = vm_fixed();
@@ -1098,7 +1112,7 @@ static inline uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int
 			n += VM_PMI_EMULATED;
 	}
 	/* The ends of other interrupts: in stretches without points. */
-	n += s->irqs;
+	n += vm_seen.eoi ? 0 : s->irqs;
 	return n;
 }
 
