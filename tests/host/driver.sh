@@ -22,28 +22,32 @@ case $PERFMON in
 esac
 
 if [ "$VENDOR" = intel ]; then
-	[ "$version" != default ] || version=4
-	# KVM's perf-based vPMU gives version 2 at most.
-	[ "$ROLE" = host ] || [ "$version" -lt 2 ] || version=2
-	fixed=3 control=00000007000000ff name=Intel
+	general=8 fixed=3 metrics=0 own=4 name=Intel
+	case $MODEL in
+	skylake_sp) general=4 ;;
+	# A fixed counter of slots, for which perf has no event that a perf-based vPMU could ask for, and PERF_METRICS.
+	icelake_sp | sapphire_rapids) fixed=4 metrics=1 own=5 ;;
+	esac
+	[ "$version" != default ] || version=$own
+	if [ "$ROLE" = guest ]; then
+		# QEMU does not show PERF_METRICS to guests that can be migrated.
+		metrics=0
+		[ "${VARIANT%-mediated}" != "$VARIANT" ] || fixed=3
+		[ "$version" -lt 2 ] || version=2
+	fi
 	if [ "$version" -lt 2 ]; then
 		# Fixed counters and the global control came with version 2.
-		fixed=0 control=00000000000000ff name=core
+		fixed=0 name=core
 	else
-		# Ice Lake and later have one of slots, for which perf has no event that KVM could ask for.
-		case $MODEL in
-		icelake_sp | sapphire_rapids)
-			[ "$ROLE" = guest ] && [ "${VARIANT%-mediated}" = "$VARIANT" ] ||
-				fixed=4 control=0000000f000000ff ;;
-		esac
 		check "full-width writes" sh -c 'dmesg | grep -q "full-width counters"'
 	fi
+	control=$(printf '%016x' $((metrics << 48 | ((1 << fixed) - 1) << 32 | (1 << general) - 1)))
 	check "the driver is the one for it" sh -c "dmesg | grep -q 'Performance Events: .*$name PMU driver'"
-	check_equal "version" "$(field version)" "$version" "the machine's perfmon version, 2 in a guest of a perf-based vPMU"
-	check_equal "counters" "$(field 'generic registers')" 8 "eight general counters"
+	check_equal "version" "$(field version)" "$version" "the machine's perfmon version, 2 in a guest"
+	check_equal "counters" "$(field 'generic registers')" $general "general counters"
 	check_equal "fixed counters" "$(field 'fixed-purpose events')" $fixed "instructions, cycles, reference cycles, slots"
 	check_equal "width" "$(field 'bit width')" 48 "bits"
-	check_equal "event mask" "$(field 'event mask')" $control "a bit a counter"
+	check_equal "event mask" "$(field 'event mask')" "$control" "a bit a counter"
 else
 	check "it is AMD's" sh -c 'dmesg | grep -q "Performance Events: .*AMD PMU driver"'
 	check_equal "counters" "$(field 'generic registers')" 6 "six core counters"

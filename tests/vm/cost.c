@@ -165,13 +165,13 @@ static void guest_sample(void *unused)
 
 /*
  * For tests/tool/cost and make run: how often it was done, or the exits of what does nothing else; instructions of the host
- * for one, and accesses of the PMU by host and guest for all.
+ * for one; accesses of the PMU by host and guest, and exits, for all.
  */
 static void say_cost(const char *what, uint64_t times, bool exits)
 {
-	sayf("cost %s|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
+	sayf("cost %s|%llu|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
 	     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
-	     (unsigned long long)(seen[1].guest - seen[0].guest));
+	     (unsigned long long)(seen[1].guest - seen[0].guest), (unsigned long long)(seen[1].exits - seen[0].exits));
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
 }
 
