@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a breakpoint is told of where it is.  Behind INT3, INT 3 and another INT n is the address that the handler finds, each comes
- * once and none is lost, whatever comes at the same time: the page of the handler's stack is not there, so that the delivery exits
+ * Rule: a breakpoint is told of where it is.  Its handler finds the address behind INT3, INT 3 and another INT n, each comes once
+ * and none is lost, whatever comes at the same time: the page of the handler's stack is not there, so that the delivery exits
  * and KVM has to make it again, as debuggers and replayers of threads meet it; a PMI, which falls before, into and behind it;
  * an interrupt; and userspace, which changes nothing, in between.
  */
