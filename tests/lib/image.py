@@ -40,7 +40,7 @@ def clock_kargs(ips):
 
 # Parameters of KVM's modules on our machine, whatever is tested; a stanza's own come after and win.
 KVM_PARAMS = {
-    # With APIC virtualization a guest that is resumed from a file stands still on the machine; see the list's matrix.
+    # With APIC virtualization not all guests can be restored on the machine; the list's matrix has a configuration with it.
     "intel": "kvm_intel.enable_apicv=0",
     "amd": "",
 }
