@@ -24,8 +24,6 @@
 
 #define MAX_COUNTERS	24			/* general ones, and behind them fixed ones */
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
-#define METRICS_INDEX	0x20000000
-#define METRICS_BIT	(1ULL << 48)		/* in global control and status */
 
 enum {
 	MSR_FEATURE_CONTROL	= 0x3a,

@@ -57,11 +57,15 @@ enum {
 	MSR_PMC0		= 0x4c1,
 	MSR_X2APIC_EOI		= 0x80b,
 	MSR_X2APIC_SVR		= 0x80f,
+	MSR_X2APIC_ICR		= 0x830,
 	MSR_X2APIC_LVTT		= 0x832,
 	MSR_X2APIC_LVTPC	= 0x834,
 	MSR_AMD_CTL0		= 0xc0010200,
 	MSR_AMD_CTR0		= 0xc0010201,
 };
+
+#define METRICS_INDEX	0x20000000	/* of RDPMC */
+#define METRICS_BIT	(1ULL << 48)	/* in global control and status */
 
 #define LVT_NMI		0x400
 #define SVM_EXIT_INTR	0x60	/* no reason for an exit that VMX knows */
@@ -149,6 +153,14 @@ static inline void wrmsr(uint32_t msr, uint64_t value)
 	asm volatile("wrmsr" : : "c" (msr), "a" ((uint32_t)value), "d" ((uint32_t)(value >> 32)) : "memory");
 }
 
+static inline uint64_t rdpmc(uint32_t index)
+{
+	uint32_t lo, hi;
+
+	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
 /* What the machine has counted, in the order in which vm_switch reads it. */
 enum { EXITS, INSNS_KERNEL, INSNS_USER, BRANCHES_KERNEL, BRANCHES_USER, EXITS_AFTER, TRUTHS };
 
@@ -191,9 +203,8 @@ static struct {
 	struct vm_point point[VM_POINTS];
 	unsigned int pmis, irqs;
 	bool amd, fixed_vector;
-	bool mediated;		/* KVM gives the guest the PMU itself */
-	bool all;		/* so that the global registers are its own */
-	bool rdpmc;		/* and every one that there is, so that RDPMC is */
+	bool mediated;		/* KVM gives the guest the PMU itself, with all counters of the core */
+	bool rdpmc;		/* and there are no others, so that RDPMC is its own */
 	bool metrics;		/* PERF_METRICS are offered to it */
 	bool eoi;		/* the end of an interrupt is its own */
 	unsigned int general;	/* counters that the CPU has */
@@ -226,7 +237,7 @@ extern void vm_stretch_asm(struct vm_frame *frame);
 /* What the PMI's entry executes before it reads the machine's count of instructions in the kernel. */
 #define VM_PMI_INSNS	11
 /* What of its handler KVM emulates: status read and cleared, if not by the guest, LVTPC written; end of interrupt. */
-#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.all ? 1 : 3) + (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
+#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.mediated ? 1 : 3) + (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
 
 static void __attribute__((used)) vm_pmi_handler(const struct vm_pmi *now)
 {
@@ -512,7 +523,7 @@ static inline const char *vm_by_kvm(uint32_t msr)
 		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + vm_seen.fixed);
 	bool global = !vm_seen.amd && msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL;
 
-	return (vm_seen.mediated && counter) || (vm_seen.all && global) ? "" : "*";
+	return vm_seen.mediated && (counter || global) ? "" : "*";
 }
 
 static inline void vm_end_point(struct vm_body *body, char letter)
@@ -787,6 +798,16 @@ static inline uint64_t vm_capabilities(struct vm *vm)
 	return msr.entry.data;
 }
 
+/* An entry of the IDT, with its stack's number in the TSS.  User mode may call VM_LEAVE. */
+static inline void vm_gate(unsigned int vector, const char *handler, unsigned int stack)
+{
+	uint64_t entry = (uint64_t)handler;
+
+	vm_idt[vector].low = (entry & 0xffff) | KCODE << 16 | (uint64_t)stack << 32 |
+			     (vector == VM_LEAVE ? 0xeeULL : 0x8eULL) << 40 | (entry >> 16 & 0xffff) << 48;
+	vm_idt[vector].high = entry >> 32;
+}
+
 /* What a test wants otherwise in the guest's CPUID. */
 static void (*vm_model)(struct kvm_cpuid_entry2 *entry);
 /* The vCPU will have no PMU: KVM takes no IA32_PERF_CAPABILITIES then. */
@@ -807,17 +828,16 @@ static inline void vm_open(struct vm *vm)
 	struct kvm_segment segment = { .limit = ~0U, .present = 1, .s = 1, .g = 1 };
 	struct kvm_sregs sregs;
 	unsigned int i;
-	uint64_t tss = (uint64_t)vm_tss;
+	uint64_t tss = (uint64_t)vm_tss, capabilities;
 
 	must(last <= VM_HOLE, "this program is linked low");
 	sigaction(SIGALRM, &action, NULL);
 	vm_seen.amd = on_amd();
 	vm_seen.mediated = on_mediated();
 	vm_seen.eoi = on_apicv();
-	vm_seen.all = vm_seen.mediated;
 	vm_seen.general = vm_general();
 	vm_seen.fixed = vm_fixed();
-	vm_seen.rdpmc = vm_seen.all && !vm_others_behind();
+	vm_seen.rdpmc = vm_seen.mediated && !vm_others_behind();
 	memset(vm, 0, sizeof(*vm));
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(vm->kvm >= 0, "KVM is there");
@@ -843,9 +863,10 @@ static inline void vm_open(struct vm *vm)
 			vm_model(&cpuid.entry[i]);
 	}
 	must(!ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid), "CPUID can be set");
+	capabilities = vm_seen.amd ? 0 : vm_capabilities(vm) & (VM_FULL_WIDTH | VM_METRICS);
 	if (!vm_seen.amd && !vm_without_pmu)
-		vm_set_msr(vm, MSR_PERF_CAPABILITIES, vm_capabilities(vm) & (VM_FULL_WIDTH | VM_METRICS));
-	vm_seen.metrics = !vm_seen.amd && vm_capabilities(vm) & VM_METRICS;
+		vm_set_msr(vm, MSR_PERF_CAPABILITIES, capabilities);
+	vm_seen.metrics = capabilities & VM_METRICS;
 
 	for (i = 0; i < 512; i++)					/* the first gigabyte */
 		vm_tables[2][i] = (uint64_t)i << 21 | 0xe7;
@@ -860,14 +881,13 @@ static inline void vm_open(struct vm *vm)
 	for (i = 0; i < 3; i++)
 		memcpy((char *)vm_tss + 0x24 + 8 * i, &(uint64_t) { VM_TOP(1 + i) }, 8);
 	for (i = 0; i < 256; i++) {
-		uint64_t entry = (uint64_t)(i == 2 || i == VM_PMI ? vm_pmi_entry : i == VM_IRQ ? vm_irq_entry :
-					    i == VM_LEAVE ? vm_to_kernel : vm_vectors + 16 * (i < 32 ? i : 0));
 		/* The stack by the TSS: 1 for PMI and interrupt, 2 for faults, 3 for the way out of user mode. */
-		unsigned int stack = i == 2 || i == VM_PMI || i == VM_IRQ ? 1 : i == VM_LEAVE ? 3 : 2;
-
-		vm_idt[i].low = (entry & 0xffff) | KCODE << 16 | (uint64_t)stack << 32 |
-				(i == VM_LEAVE ? 0xeeULL : 0x8eULL) << 40 | (entry >> 16 & 0xffff) << 48;
-		vm_idt[i].high = entry >> 32;
+		if (i == VM_LEAVE)
+			vm_gate(i, vm_to_kernel, 3);
+		else if (i == 2 || i == VM_PMI || i == VM_IRQ)
+			vm_gate(i, i == VM_IRQ ? vm_irq_entry : vm_pmi_entry, 1);
+		else
+			vm_gate(i, vm_vectors + 16 * (i < 32 ? i : 0), 2);
 	}
 
 	must(!ioctl(vm->vcpu, KVM_GET_SREGS, &sregs), "registers");
@@ -986,7 +1006,7 @@ static inline void vm_guest_wake(void)
 static inline int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
 {
 	/* Intel's is one write, to the global control. */
-	unsigned int n = vm_seen.all && !vm_seen.amd ? 0 : f->on.n;
+	unsigned int n = vm_seen.mediated && !vm_seen.amd ? 0 : f->on.n;
 
 	return f->truth[end][EXITS_AFTER] - f->truth[end][EXITS] - n;
 }
@@ -994,7 +1014,7 @@ static inline int64_t vm_interruptions(const struct vm_frame *f, unsigned int en
 static inline bool vm_ends_are_alike(const struct vm_frame *f)
 {
 	/* A mediated vCPU that has no selector on that the filter lets through exits for its write; Intel's do not count exits. */
-	int64_t most = vm_seen.all && !vm_seen.amd;
+	int64_t most = vm_seen.mediated && !vm_seen.amd;
 
 	return vm_interruptions(f, 0) <= most && vm_interruptions(f, 1) <= most;
 }
@@ -1100,7 +1120,7 @@ static inline uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int
 	if (c->event != VM_INSNS || !(c->privilege & VM_KERNEL))
 		return n;
 	/* The WRMSRs of the ends: its own and those that enable others behind it, those that disable others before it. */
-	if (vm_seen.amd || !vm_seen.all)
+	if (vm_seen.amd || !vm_seen.mediated)
 		n += (from == VM_BEGIN ? s->frame.on.n - vm_write(i) : 0) + (to == VM_END ? vm_write(i) : 0);
 	for (p = 0; p < vm_seen.pmis && p < VM_PMIS; p++) {
 		uint64_t rip = vm_seen.pmi[p].rip;
@@ -1138,7 +1158,7 @@ static inline uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i,
 	if (vm_seen.amd && insns && c->privilege & VM_KERNEL)
 		now--;
 	n = now - vm_truth(s, i, from) + vm_emulated(s->body, c, from < 0 ? first : s->body->point[from].next - 1, pmi->rip);
-	if (from == VM_BEGIN && insns && c->privilege & VM_KERNEL && (vm_seen.amd || !vm_seen.all))
+	if (from == VM_BEGIN && insns && c->privilege & VM_KERNEL && (vm_seen.amd || !vm_seen.mediated))
 		n += s->frame.on.n - vm_write(i);
 	return n;
 }
@@ -1261,9 +1281,7 @@ asm(	".pushsection .text\n"
 /* Behind each vm_open(). */
 static inline void skip_faults(void)
 {
-	vm_idt[13].low = ((uint64_t)guest_gp_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
-			 ((uint64_t)guest_gp_entry >> 16 & 0xffff) << 48;
-	vm_idt[13].high = (uint64_t)guest_gp_entry >> 32;
+	vm_gate(13, guest_gp_entry, 2);
 }
 
 static inline bool try_rdmsr(uint32_t msr, uint64_t *value)

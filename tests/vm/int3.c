@@ -15,7 +15,7 @@ static const char *const hows[] = {
 };
 
 static struct {
-	uint64_t found, from;		/* what the handlers found, and where the instruction ends */
+	uint64_t found;			/* what the handler found */
 	unsigned int told;
 } g __attribute__((used));
 static uint8_t stack[2 * VM_PAGE] __attribute__((aligned(VM_PAGE)));
@@ -26,7 +26,7 @@ asm(	".pushsection .text\n"
 	"push %rax\n\t"
 	"mov 8(%rsp), %rax\n\t"
 	"mov %rax, g\n\t"
-	"incl g+16\n\t"
+	"incl g+8\n\t"
 	"pop %rax\n\t"
 	"iretq\n\t"
 	".popsection\n");
@@ -74,7 +74,7 @@ static void guest(void *unused)
 	if (how == PMI || how == BOTH)
 		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
 	if (how == IRQ) {
-		wrmsr(0x830, VM_IRQ | 1 << 18);
+		wrmsr(MSR_X2APIC_ICR, VM_IRQ | 1 << 18);
 		asm volatile("sti");
 	}
 	insns[insn].code();
@@ -89,14 +89,6 @@ static void hook(struct vm *unused)
 		must(!madvise(stack, sizeof(stack), MADV_DONTNEED), "a page can be given back");
 }
 
-static void set_gate(unsigned int vector, unsigned int ist)
-{
-	uint64_t entry = (uint64_t)int3_entry;
-
-	vm_idt[vector].low = (entry & 0xffff) | KCODE << 16 | (uint64_t)ist << 32 | 0x8eULL << 40 | (entry >> 16 & 0xffff) << 48;
-	vm_idt[vector].high = entry >> 32;
-}
-
 int main(void)
 {
 	static struct vm vm;
@@ -107,8 +99,8 @@ int main(void)
 	vm_open(&vm);
 	vm.hook = hook;
 	memcpy((char *)vm_tss + 0x24 + 8 * 3, &(uint64_t) { (uint64_t)stack + sizeof(stack) }, 8);
-	set_gate(3, 4);
-	set_gate(0x52, 4);
+	vm_gate(3, int3_entry, 4);
+	vm_gate(0x52, int3_entry, 4);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (insn = 0; insn < ARRAY_SIZE(insns); insn++) {
 		for (how = PLAIN; how < HOWS; how++) {

@@ -85,14 +85,6 @@ static struct {
 	const char *how;
 } g;
 
-static inline uint64_t rdpmc(uint32_t index)
-{
-	uint32_t lo, hi;
-
-	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
 static inline uint32_t rdpmc_index(unsigned int i)
 {
 	return i < g.general ? i : FIXED_INDEX | (i - g.general);

@@ -11,8 +11,6 @@
 
 #include "vm.h"
 
-#define METRICS_INDEX	0x20000000	/* of RDPMC */
-#define METRICS_BIT	(1ULL << 48)
 #define SLOTS_BIT	(1ULL << 35)
 #define INSNS_BIT	(1ULL << 32)
 #define SLOTS_CTR	(MSR_FIXED_CTR0 + 3)
@@ -32,14 +30,6 @@ static struct {
 static void __attribute__((noinline)) loop(unsigned int n)
 {
 	asm volatile("1: dec %0\n\tjnz 1b" : "+r" (n) : : "cc");
-}
-
-static uint64_t rdpmc(uint32_t index)
-{
-	uint32_t lo, hi;
-
-	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
-	return (uint64_t)hi << 32 | lo;
 }
 
 static void guest(void *unused)

@@ -133,7 +133,7 @@ static uint64_t emulated_so_far(void)
 }
 
 /* An RDMSR or WRMSR of L1 that KVM emulates, because of a vPMU or always. */
-#define L1_PMU_MSR	(vm_seen.all ? 0 : 1)
+#define L1_PMU_MSR	(vm_seen.mediated ? 0 : 1)
 #define L1_OTHER_MSR	1
 
 static void l1_on(void *unused)
@@ -681,7 +681,7 @@ static void accesses_of(bool awake)
 				uint64_t reason = vm_seen.amd ? (kind == RDPMC ? SVM_RDPMC : SVM_MSR) :
 						  kind == RDPMC ? VMX_RDPMC : kind == RDMSR ? VMX_RDMSR : VMX_WRMSR;
 				unsigned int tries = 0, exits = !vm_seen.mediated || !awake || rows[r].always ||
-								(rows[r].whole && !(kind == RDPMC ? vm_seen.rdpmc : vm_seen.all));
+								(rows[r].whole && !(kind == RDPMC ? vm_seen.rdpmc : vm_seen.mediated));
 				uint64_t holds = rows[r].holds;
 
 				if (!msr || !(rows[r].kinds & 1 << kind) || (is_global(msr) && !has_control))

@@ -305,14 +305,6 @@ static struct shared {
 } *neighbour;
 static pid_t neighbour_pid;
 
-static inline uint64_t rdpmc(uint32_t index)
-{
-	uint32_t lo, hi;
-
-	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
 static bool host_metrics;		/* this CPU has PERF_METRICS */
 
 /* The right to RDPMC, by an event that is never on. */

@@ -343,14 +343,6 @@ static void look_at_program(const struct program *p)
 	}
 }
 
-static inline uint64_t rdpmc(uint32_t index)
-{
-	uint32_t lo, hi;
-
-	asm volatile("rdpmc" : "=a" (lo), "=d" (hi) : "c" (index) : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
 /* What the host can read is not the guests'; with a perf-based vPMU their counts are in events of the host. */
 static void look_from_host(void)
 {
@@ -487,8 +479,7 @@ static void open_slot(struct slot *s)
 
 	vm_open(&s->vm);
 	skip_faults();
-	vm_idt[2].low = ((uint64_t)walk_nmi_entry & 0xffff) | KCODE << 16 | 1ULL << 32 | 0x8eULL << 40 |
-			((uint64_t)walk_nmi_entry >> 16 & 0xffff) << 48;
+	vm_gate(2, walk_nmi_entry, 1);
 	s->vm.hook = hook;
 	s->there = true;
 	s->has_run = s->l1_on = false;

@@ -46,9 +46,7 @@ asm(	".pushsection .text\n"
 
 static void count_steps(void)
 {
-	vm_idt[1].low = ((uint64_t)guest_db_entry & 0xffff) | KCODE << 16 | 2ULL << 32 | 0x8eULL << 40 |
-			((uint64_t)guest_db_entry >> 16 & 0xffff) << 48;
-	vm_idt[1].high = (uint64_t)guest_db_entry >> 32;
+	vm_gate(1, guest_db_entry, 2);
 }
 
 /* From the first hook to the second. */
