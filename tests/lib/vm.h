@@ -62,6 +62,10 @@ enum {
 	MSR_X2APIC_LVTPC	= 0x834,
 	MSR_AMD_CTL0		= 0xc0010200,
 	MSR_AMD_CTR0		= 0xc0010201,
+	MSR_AMD_STATUS		= 0xc0000300,
+	MSR_AMD_CONTROL		= 0xc0000301,
+	MSR_AMD_STATUS_CLEAR	= 0xc0000302,
+	MSR_AMD_STATUS_SET	= 0xc0000303,
 };
 
 #define METRICS_INDEX	0x20000000	/* of RDPMC */
@@ -127,6 +131,18 @@ static inline unsigned int vm_general(void)
 
 	host_cpuid(0xa, r);
 	return on_amd() ? 6 : r[0] >> 8 & 0xff;
+}
+
+/*
+ * So many general counters, fewer than there are, is what guests of this test get; 0: all.  Then RDPMC exits, and so do
+ * accesses of the global registers.
+ */
+static inline unsigned int vm_fewer(void)
+{
+	const char *counters = getenv("VM_FEWER");
+	unsigned int n = counters ? atoi(counters) : 0;
+
+	return n < vm_general() ? n : 0;
 }
 
 /* Are there counters that a guest must not read behind those of the core: AMD's of the northbridge and of the last level cache? */
@@ -203,11 +219,13 @@ static struct {
 	struct vm_point point[VM_POINTS];
 	unsigned int pmis, irqs;
 	bool amd, fixed_vector;
-	bool mediated;		/* KVM gives the guest the PMU itself, with all counters of the core */
-	bool rdpmc;		/* and there are no others, so that RDPMC is its own */
+	bool mediated;		/* KVM gives the guest the PMU itself */
+	bool rdpmc;		/* and there are no other counters, so that RDPMC is its own */
 	bool metrics;		/* PERF_METRICS are offered to it */
 	bool eoi;		/* the end of an interrupt is its own */
-	unsigned int general;	/* counters that the CPU has */
+	bool global;		/* Intel: its global registers are its own, too */
+	unsigned int general;	/* counters that it has */
+	unsigned int fewer;	/* if these are not all of the CPU's */
 	unsigned int fixed;	/* and that it offers */
 } vm_seen;
 
@@ -237,7 +255,7 @@ extern void vm_stretch_asm(struct vm_frame *frame);
 /* What the PMI's entry executes before it reads the machine's count of instructions in the kernel. */
 #define VM_PMI_INSNS	11
 /* What of its handler KVM emulates: status read and cleared, if not by the guest, LVTPC written; end of interrupt. */
-#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.mediated ? 1 : 3) + (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
+#define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.global ? 1 : 3) + (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
 
 static void __attribute__((used)) vm_pmi_handler(const struct vm_pmi *now)
 {
@@ -523,7 +541,7 @@ static inline const char *vm_by_kvm(uint32_t msr)
 		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + vm_seen.fixed);
 	bool global = !vm_seen.amd && msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL;
 
-	return vm_seen.mediated && (counter || global) ? "" : "*";
+	return (vm_seen.mediated && counter) || (vm_seen.global && global) ? "" : "*";
 }
 
 static inline void vm_end_point(struct vm_body *body, char letter)
@@ -835,9 +853,11 @@ static inline void vm_open(struct vm *vm)
 	vm_seen.amd = on_amd();
 	vm_seen.mediated = on_mediated();
 	vm_seen.eoi = on_apicv();
-	vm_seen.general = vm_general();
+	vm_seen.fewer = vm_fewer();
+	vm_seen.general = vm_seen.fewer ?: vm_general();
 	vm_seen.fixed = vm_fixed();
-	vm_seen.rdpmc = vm_seen.mediated && !vm_others_behind();
+	vm_seen.rdpmc = vm_seen.mediated && !vm_others_behind() && !vm_seen.fewer;
+	vm_seen.global = vm_seen.mediated && !vm_seen.amd && !vm_seen.fewer;
 	memset(vm, 0, sizeof(*vm));
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(vm->kvm >= 0, "KVM is there");
@@ -859,6 +879,10 @@ static inline void vm_open(struct vm *vm)
 			cpuid.entry[i].ecx |= 1 << 24 | 1 << 21;	/* the timer's deadline mode, x2APIC */
 		if (cpuid.entry[i].function == 0x80000022 && !getenv("VM_PERFMON_V2"))
 			cpuid.entry[i].eax &= ~1U;			/* no PerfMonV2: the same PMU on all bases */
+		if (cpuid.entry[i].function == 0xa && vm_seen.fewer)
+			cpuid.entry[i].eax = (cpuid.entry[i].eax & ~0xff00U) | vm_seen.fewer << 8;
+		if (cpuid.entry[i].function == 0x80000022 && vm_seen.fewer)
+			cpuid.entry[i].ebx = (cpuid.entry[i].ebx & ~0xfU) | vm_seen.fewer;
 		if (vm_model)
 			vm_model(&cpuid.entry[i]);
 	}
@@ -1006,7 +1030,7 @@ static inline void vm_guest_wake(void)
 static inline int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
 {
 	/* Intel's is one write, to the global control. */
-	unsigned int n = vm_seen.mediated && !vm_seen.amd ? 0 : f->on.n;
+	unsigned int n = vm_seen.global ? 0 : f->on.n;
 
 	return f->truth[end][EXITS_AFTER] - f->truth[end][EXITS] - n;
 }
@@ -1014,7 +1038,7 @@ static inline int64_t vm_interruptions(const struct vm_frame *f, unsigned int en
 static inline bool vm_ends_are_alike(const struct vm_frame *f)
 {
 	/* A mediated vCPU that has no selector on that the filter lets through exits for its write; Intel's do not count exits. */
-	int64_t most = vm_seen.mediated && !vm_seen.amd;
+	int64_t most = vm_seen.global;
 
 	return vm_interruptions(f, 0) <= most && vm_interruptions(f, 1) <= most;
 }
@@ -1120,7 +1144,7 @@ static inline uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int
 	if (c->event != VM_INSNS || !(c->privilege & VM_KERNEL))
 		return n;
 	/* The WRMSRs of the ends: its own and those that enable others behind it, those that disable others before it. */
-	if (vm_seen.amd || !vm_seen.mediated)
+	if (!vm_seen.global)
 		n += (from == VM_BEGIN ? s->frame.on.n - vm_write(i) : 0) + (to == VM_END ? vm_write(i) : 0);
 	for (p = 0; p < vm_seen.pmis && p < VM_PMIS; p++) {
 		uint64_t rip = vm_seen.pmi[p].rip;
@@ -1158,7 +1182,7 @@ static inline uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i,
 	if (vm_seen.amd && insns && c->privilege & VM_KERNEL)
 		now--;
 	n = now - vm_truth(s, i, from) + vm_emulated(s->body, c, from < 0 ? first : s->body->point[from].next - 1, pmi->rip);
-	if (from == VM_BEGIN && insns && c->privilege & VM_KERNEL && (vm_seen.amd || !vm_seen.mediated))
+	if (from == VM_BEGIN && insns && c->privilege & VM_KERNEL && !vm_seen.global)
 		n += s->frame.on.n - vm_write(i);
 	return n;
 }

@@ -8,8 +8,6 @@
  */
 #include "vm.h"
 
-enum { MSR_AMD_STATUS = 0xc0000300, MSR_AMD_CONTROL = 0xc0000301 };
-
 #define ICR_INIT	0x500
 #define LVT_MASKED	0x10000
 #define TOP		0xfffff000UL	/* the page with the reset vector */
@@ -198,7 +196,7 @@ static uint64_t count(void)
 static uint64_t wanted(uint64_t truth)
 {
 	/* The enabling WRMSR, where that exits; PMIs; the WRMSR of the ICR, the OUT. */
-	return (run.start + truth - run.truth[0] - 5 + (vm_seen.amd || !vm_seen.mediated) + vm_seen.pmis * VM_PMI_EMULATED +
+	return (run.start + truth - run.truth[0] - 5 + !vm_seen.global + vm_seen.pmis * VM_PMI_EMULATED +
 		2) & VM_MASK;
 }
 

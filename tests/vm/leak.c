@@ -29,7 +29,6 @@
 #define COUNTERS	16
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
 
-enum { AMD_STATUS = 0xc0000300, AMD_CTL = 0xc0000301 };
 
 static struct vm vm;
 static unsigned int general, fixed, counters;
@@ -116,8 +115,8 @@ static void guest_look(void)
 		differs("RDPMC", i, rdpmc(rdpmc_index(i)), g.value[i]);
 	for (i = 0; i < g.counters; i++)
 		differs("RDMSR", i, rdmsr(counter_msr(i)), g.value[i]);
-	differs("status", 0, rdmsr(g.amd ? AMD_STATUS : MSR_GLOBAL_STATUS), g.status);
-	differs("global control", 0, rdmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL), g.global);
+	differs("status", 0, rdmsr(g.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS), g.status);
+	differs("global control", 0, rdmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL), g.global);
 }
 
 /* Counters as wanted; g.select is for each the selector, which counts nothing in the guest's kernel. */
@@ -126,14 +125,14 @@ static void guest_set(void *unused)
 	unsigned int i;
 
 	(void)unused;
-	wrmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL, 0);
+	wrmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0);
 	for (i = 0; i < g.general; i++)
 		wrmsr(g.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, g.select);
 	if (!g.amd)
 		wrmsr(MSR_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
 	for (i = 0; i < g.counters; i++)
 		wrmsr(counter_msr(i), g.value[i]);
-	wrmsr(g.amd ? AMD_CTL : MSR_GLOBAL_CTRL, g.global);
+	wrmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, g.global);
 }
 
 static void guest_exit(void *unused)
@@ -271,7 +270,7 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 	/* In turn, for a value that comes too late. */
 	g.global = ((1ULL << general) - 1) >> values | ((1ULL << fixed) - 1) << 32;
 	vm_call(&vm, guest_set, NULL);
-	vm_set_msr(&vm, g.amd ? AMD_STATUS : MSR_GLOBAL_STATUS, g.status);
+	vm_set_msr(&vm, g.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, g.status);
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		/* There it counts. */
 		if (values == 2 && ways[i].user)

@@ -158,8 +158,8 @@ int main(void)
 		g.selector = !model->amd ? MSR_EVNTSEL0 : model->core ? MSR_AMD_CTL0 : 0xc0010000;
 		g.counter = !model->amd ? MSR_PERFCTR0 : model->core ? MSR_AMD_CTR0 : 0xc0010004;
 		if (model->version > 1) {
-			g.global = model->amd ? 0xc0000301 : MSR_GLOBAL_CTRL;
-			g.status = model->amd ? 0xc0000300 : MSR_GLOBAL_STATUS;
+			g.global = model->amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
+			g.status = model->amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS;
 		}
 		/* Twice: the first time brings in the pages, by exits that AMD counts. */
 		vm_call(&vm, guest, NULL);

@@ -35,7 +35,7 @@ static bool is_pmu(uint32_t msr)
 	return (msr >= 0xc1 && msr < 0xc9) || (msr >= 0x186 && msr < 0x18e) || (msr >= 0x309 && msr <= 0x30c) ||
 	       msr == 0x329 || msr == 0x345 || (msr >= 0x38d && msr <= 0x390) || msr == 0x3f1 || msr == 0x3f2 ||
 	       (msr >= 0x4c1 && msr < 0x4c9) || msr == 0x600 ||
-	       (msr >= 0xc0000300 && msr <= 0xc0000303) || (msr >= 0xc0010000 && msr <= 0xc0010007) ||
+	       (msr >= MSR_AMD_STATUS && msr <= MSR_AMD_STATUS_SET) || (msr >= 0xc0010000 && msr <= 0xc0010007) ||
 	       (msr >= 0xc0010200 && msr <= 0xc001020b);
 }
 
@@ -114,8 +114,8 @@ static void fill(struct cpu *cpu, enum model model)
 		set(cpu, 0xc0010200 + 2 * i, 0x4300c0 + (i << 8));
 	}
 	if (amd) {
-		set(cpu, 0xc0000301, 0x2a);
-		set(cpu, 0xc0000300, 0x15);
+		set(cpu, MSR_AMD_CONTROL, 0x2a);
+		set(cpu, MSR_AMD_STATUS, 0x15);
 		return;
 	}
 	set(cpu, 0x38d, 0x2a2);
@@ -192,8 +192,8 @@ static void as_qemu(enum model model)
 		{ 0, 0x38e, 0xa, 'a', 0xfe }, { 0, 0x390, 0xa, 'a', 0xfe },
 		{ 1, 0xc0010000, 0x80000001, 'c', ~0U }, { 1, 0xc0010004, 0x80000001, 'c', ~0U },
 		{ 1, 0xc0010200, 0x80000001, 'c', 1 << 23 }, { 1, 0xc0010201, 0x80000001, 'c', 1 << 23 },
-		{ 1, 0xc0000301, 0x80000022, 'a', 1 }, { 1, 0xc0000300, 0x80000022, 'a', 1 },
-		{ 1, 0xc0000302, 0x80000022, 'a', 1 },
+		{ 1, MSR_AMD_CONTROL, 0x80000022, 'a', 1 }, { 1, MSR_AMD_STATUS, 0x80000022, 'a', 1 },
+		{ 1, MSR_AMD_STATUS_CLEAR, 0x80000022, 'a', 1 },
 	};
 	struct vm_msr feature = { .head.nmsrs = 1, .entry.index = 0x345 };
 	unsigned int i, bad = 0;

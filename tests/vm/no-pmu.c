@@ -58,7 +58,7 @@ static void probe(void *unused)
 		g.reads += g.rdmsr[i] || g.rdpmc[i];
 	}
 	if (vm_seen.amd) {
-		wrmsr(0xc0000301, 0x3f);
+		wrmsr(MSR_AMD_CONTROL, 0x3f);
 	} else {
 		wrmsr(MSR_FIXED_CTR_CTRL, 0x333);
 		wrmsr(MSR_GLOBAL_CTRL, 0x7000000ffULL);

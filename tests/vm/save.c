@@ -10,8 +10,6 @@
  */
 #include "vm.h"
 
-enum { MSR_AMD_STATUS = 0xc0000300, MSR_AMD_CONTROL = 0xc0000301 };
-
 #define LVT_MASKED	0x10000
 
 static bool v2;			/* AMD: with a status, and a global control */

@@ -5,7 +5,7 @@
  */
 #include "vm.h"
 
-#define GLOBAL	0xc0000301
+#define GLOBAL	MSR_AMD_CONTROL
 
 static void set_model(struct kvm_cpuid_entry2 *e)
 {
