@@ -29,9 +29,6 @@ enum {
 	MSR_FEATURE_CONTROL	= 0x3a,
 	MSR_VMX_BASIC		= 0x480,
 	MSR_EFER		= 0xc0000080,
-	MSR_AMD_STATUS		= 0xc0000300,
-	MSR_AMD_CONTROL		= 0xc0000301,
-	MSR_AMD_STATUS_CLEAR	= 0xc0000302,
 	MSR_HSAVE		= 0xc0010117,
 };
 #define EFER_SVME	0x1000
@@ -637,7 +634,25 @@ static void l1_access(void *unused)
  * Awake: with a selector on, which selects no mode and so counts nothing.  Else it has been off for so long that L0 has taken
  * the CPU's PMU away.
  */
-static void accesses_of(bool awake)
+/*
+ * Which selectors of L1 are on: with none L0 hands the PMU to nobody, with one it lets
+ * through what concerns that counter, and what concerns all.
+ */
+enum { NONE, ONE, ALL };
+
+/* In no ring, so that they count nothing. */
+static void selectors_on(int on)
+{
+	unsigned int r;
+
+	for (r = 0; r < vm_seen.general; r++)
+		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r,
+			   on == ALL || (on == ONE && r == 1) ? 1 << 22 : 0);
+	if (!vm_seen.amd)
+		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, on == ALL ? 0x8888 & ((1 << 4 * vm_seen.fixed) - 1) : 0);
+}
+
+static void accesses_of(int on)
 {
 	const struct {
 		const char *what;
@@ -663,10 +678,7 @@ static void accesses_of(bool awake)
 	unsigned int r, taken;
 	int kind;
 
-	for (r = 0; r < vm_seen.general; r++)
-		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r, awake && r == 1 ? 1 << 22 : 0);
-	if (!vm_seen.amd)
-		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
+	selectors_on(on);
 	/* With no slots counted, PERF_METRICS is what was written, whatever that adds up to. */
 	if (vm_seen.metrics)
 		vm_set_msr(&vm, MSR_FIXED_CTR0 + 3, 0);
@@ -680,7 +692,8 @@ static void accesses_of(bool awake)
 				uint32_t msr = vm_seen.amd ? rows[r].amd : rows[r].intel;
 				uint64_t reason = vm_seen.amd ? (kind == RDPMC ? SVM_RDPMC : SVM_MSR) :
 						  kind == RDPMC ? VMX_RDPMC : kind == RDMSR ? VMX_RDMSR : VMX_WRMSR;
-				unsigned int tries = 0, exits = !vm_seen.mediated || !awake || rows[r].always ||
+				unsigned int tries = 0, exits = !vm_seen.mediated || on == NONE || rows[r].always ||
+								(on == ONE && !rows[r].whole) ||
 								(rows[r].whole && !(kind == RDPMC ? vm_seen.rdpmc : vm_seen.mediated));
 				uint64_t holds = rows[r].holds;
 
@@ -699,8 +712,7 @@ static void accesses_of(bool awake)
 					vm_call(&vm, l1_access, NULL);
 				} while (!taken && acc.exits != exits && ++tries < 5);
 				title(rows[r].what, kinds[kind]);
-				if (!awake)
-					strcat(name, ", no selector on");
+				strcat(name, on == NONE ? ", no selector on" : on == ONE ? ", another selector on" : "");
 				if (taken) {
 					check(l1.exits == 2 && l1.reason[0] == reason, "%s: exit to L1, which takes it: %u, %llu", name,
 					      l1.exits, (unsigned long long)l1.reason[0]);
@@ -722,9 +734,10 @@ static void accesses_of(bool awake)
 
 static void accesses(void)
 {
-	accesses_of(false);
-	accesses_of(true);
-	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 : MSR_EVNTSEL0 + 1, 0);
+	accesses_of(NONE);
+	accesses_of(ONE);
+	accesses_of(ALL);
+	selectors_on(NONE);
 }
 
 /* ---- the global control, written by L2 */

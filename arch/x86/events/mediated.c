@@ -13,6 +13,7 @@
  *	load:	host's events out, global control 0, LVTPC, guest's registers
  *	put:	global control 0, guest's registers saved, LVTPC, host's events in
  */
+#include <linux/bitmap.h>
 #include <linux/bitops.h>
 #include <linux/export.h>
 #include <linux/hardirq.h>
@@ -87,23 +88,33 @@ static void expect_host_nmis(void)
  * From here on the NMI handler does not touch the PMU, and nothing is left in
  * the counters of host events that are gone: the guest may know of fewer
  * counters than there are, and load only these.
+ *
+ * Return: the counters, numbered as in the global control, that perf has used since
+ * the last perf_put_guest_lvtpc() on this CPU, them or their selectors.  Nothing the
+ * second time.
  */
-void perf_load_guest_lvtpc(u32 lvtpc)
+u64 perf_load_guest_lvtpc(u32 lvtpc)
 {
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	u64 used = 0;
+
 	lockdep_assert_irqs_disabled();
 
 	if (WARN_ON_ONCE(!perf_guest_has_pmu()))
-		return;
+		return 0;
 
 	/* The NMI handler writes LVTPC: it has to know before it is changed. */
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
-		x86_pmu_clear_dirty(this_cpu_ptr(&cpu_hw_events));
+		x86_pmu_clear_dirty(cpuc);
+		bitmap_to_arr64(&used, cpuc->used, X86_PMC_IDX_MAX);
 		expect_host_nmis();
 		__this_cpu_write(perf_guest_lvtpc, true);
 		barrier();
 	}
 
 	apic_write(APIC_LVTPC, PERF_GUEST_MEDIATED_PMI_VECTOR | (lvtpc & APIC_LVT_MASKED));
+
+	return used;
 }
 EXPORT_SYMBOL_GPL(perf_load_guest_lvtpc);
 
@@ -111,18 +122,21 @@ EXPORT_SYMBOL_GPL(perf_load_guest_lvtpc);
  * perf_put_guest_lvtpc - route this CPU's PMIs to the host
  *
  * After the guest's registers have been saved, with the global control at 0 and
- * neither an overflow left in the PMU's status nor a value in its counters, and
- * before perf_put_guest_context().
+ * neither an overflow left in the PMU's status nor a value in its counters and
+ * selectors, and before perf_put_guest_context().
  */
 void perf_put_guest_lvtpc(void)
 {
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
 	lockdep_assert_irqs_disabled();
 
 	if (WARN_ON_ONCE(!__this_cpu_read(perf_guest_lvtpc)))
 		return;
 
 	/* Selectors are written by the driver itself, as it starts its events anew. */
-	x86_pmu_forget_fixed_ctrl(this_cpu_ptr(&cpu_hw_events));
+	x86_pmu_forget_fixed_ctrl(cpuc);
+	bitmap_zero(cpuc->used, X86_PMC_IDX_MAX);
 
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 	barrier();

@@ -34,6 +34,7 @@
 #include <linux/perf_mediated.h>
 
 #include <asm/apic.h>
+#include <asm/hardirq.h>
 #include <asm/msr.h>
 #include <asm/perf_event.h>
 #include <asm/perf_mediated.h>
@@ -44,6 +45,7 @@
 #include "lapic.h"
 #include "pmu.h"
 #include "pmu_mediated.h"
+#include "trace.h"
 
 #define CREATE_TRACE_POINTS
 #include "pmu_mediated_trace.h"
@@ -76,6 +78,9 @@ static DEFINE_PER_CPU(struct kvm_vcpu *, pmi_vcpu);
 static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
 static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
 
+/* The counter of slots, of which PERF_METRICS are shares, in the global control. */
+#define SLOTS_IDX	(KVM_FIXED_PMC_BASE_IDX + 3)
+
 static u32 gp_counter_msr(unsigned int i)
 {
 	return regs.counter + i * regs.stride;
@@ -92,6 +97,13 @@ static u32 pmc_msr(const struct kvm_pmc *pmc)
 		return gp_counter_msr(pmc->idx);
 
 	return regs.fixed_counter + pmc->idx - KVM_FIXED_PMC_BASE_IDX;
+}
+
+/* @i: as in the global control. */
+static __always_inline struct kvm_pmc *counter(struct kvm_pmu *pmu, unsigned int i)
+{
+	return i < KVM_FIXED_PMC_BASE_IDX ? &pmu->gp_counters[i] :
+					    &pmu->fixed_counters[i - KVM_FIXED_PMC_BASE_IDX];
 }
 
 /*
@@ -303,6 +315,7 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 			  pmu->nr_arch_fixed_counters == kvm_mediated_pmu_host.nr_fixed;
 
 	m->idle_puts = IDLE_PUTS;
+	m->values = ~0ULL;
 	m->switches = false;
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
@@ -313,6 +326,7 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 
 	kvm_mediated_pmu_put(vcpu);
 	memset(m->selector, 0, sizeof(m->selector));
+	m->on = 0;
 	m->fixed_ctrl = 0;
 	m->metrics = 0;
 }
@@ -326,8 +340,10 @@ void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
 
 	m->switches = m->active && m->idle_puts < IDLE_PUTS;
-	if (!m->switches)
+	if (!m->switches) {
 		kvm_mediated_pmu_put(vcpu);
+		m->open = 0;
+	}
 
 	m->writes_ctrl = regs.guest_only && m->switches && m->all_counters &&
 			 vcpu_to_pmu(vcpu)->version > 1;
@@ -348,12 +364,45 @@ static void write_selectors(struct kvm_mediated_pmu *m)
 	m->stale = 0;
 }
 
+/*
+ * The counters that are not as the vCPU's put has left them, i.e. 0, with their
+ * selectors.  Perf tells what it has done with them.  Whoever else writes to them, as
+ * root can do by the msr driver, does so as another task on this CPU, or by a
+ * function call from another one.
+ */
+static u64 used_counters(const struct kvm_mediated_pmu *m, u64 used_by_perf)
+{
+	if (m->put_here && m->calls == this_cpu_read(irq_stat.irq_call_count))
+		return used_by_perf;
+
+	return ~0ULL;
+}
+
+/* Those in @used, in which there may be something of the host's, and those that are not 0. */
+static void load_counters(struct kvm_pmu *pmu, u64 used)
+{
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	struct kvm_pmc *pmc;
+	u64 counters;
+
+	/* In narrower ones, 0 is not 0. */
+	counters = m->narrow ? ~0ULL : used | m->values;
+	for (counters &= pmu->all_valid_pmc_idx[0]; counters; counters &= counters - 1) {
+		pmc = counter(pmu, __ffs64(counters));
+		write_register(pmc, pmc->counter);
+	}
+
+	/* Behind the counter of slots, of which they are shares. */
+	if (kvm_mediated_pmu_host.metrics_mask && (m->metrics || used & BIT_ULL(SLOTS_IDX)))
+		wrmsrl(MSR_PERF_METRICS, m->metrics);
+}
+
 static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 selectors, status, used;
 	unsigned int i;
-	u64 status;
 
 	/*
 	 * Perf's driver has stopped the PMU as it handed it over, but that is
@@ -363,20 +412,17 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	 * LVTPC that is half changed.
 	 */
 	wrmsrl(regs.global_ctrl, 0);
-	perf_load_guest_lvtpc(lvtpc);
+	used = used_counters(m, perf_load_guest_lvtpc(lvtpc));
 	m->lvtpc = lvtpc;
 
-	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
-		write_register(&pmu->gp_counters[i], pmu->gp_counters[i].counter);
-	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
-		write_register(&pmu->fixed_counters[i], pmu->fixed_counters[i].counter);
-	/* In this order: they are shares of the slots that are counted. */
-	if (kvm_mediated_pmu_host.metrics_mask)
-		wrmsrl(MSR_PERF_METRICS, m->metrics);
+	load_counters(pmu, used);
 
-	/* A selector of a counter that the guest does not know of may be anything. */
-	for (i = 0; i < kvm_mediated_pmu_host.nr_gp; i++)
-		wrmsrl(selector_msr(i), i < pmu->nr_arch_gp_counters ? m->selector[i] : 0);
+	/* Also of counters that the guest does not know of. */
+	selectors = (m->on | used) & GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
+	for (; selectors; selectors &= selectors - 1) {
+		i = __ffs64(selectors);
+		wrmsrl(selector_msr(i), m->selector[i]);
+	}
 	if (regs.fixed_ctrl)
 		wrmsrl(regs.fixed_ctrl, m->fixed_ctrl);
 	m->stale = 0;
@@ -434,22 +480,28 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu, u32 lvtpc)
 	 * A narrower counter that has ended counts on from 0 at its full width: it has
 	 * to be loaded anew before it ends again.
 	 */
-	m->stays = perf_load_guest_context() && !m->narrow;
+	m->leaves = !perf_load_guest_context() || m->narrow;
 	load_registers(vcpu, lvtpc);
+}
+
+/* IRQs off. */
+static __always_inline void sync_ctrl(struct kvm_pmu *pmu)
+{
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+
+	if (m->ctrl_stale && m->loaded) {
+		rdmsrl(regs.global_ctrl, pmu->global_ctrl);
+		m->ctrl_stale = false;
+	}
 }
 
 /* Before the guest's global control is replaced, or looked at. */
 void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct kvm_mediated_pmu *m = &pmu->mediated;
 	unsigned long flags;
 
 	local_irq_save(flags);
-	if (m->loaded && m->ctrl_stale) {
-		rdmsrl(regs.global_ctrl, pmu->global_ctrl);
-		m->ctrl_stale = false;
-	}
+	sync_ctrl(vcpu_to_pmu(vcpu));
 	local_irq_restore(flags);
 }
 
@@ -501,27 +553,46 @@ void kvm_mediated_pmu_ctrl_written(struct kvm_vcpu *vcpu)
 	local_irq_restore(flags);
 }
 
-static void take_counter(struct kvm_pmc *pmc)
+/*
+ * What the guest cannot have changed is where it was loaded from.  Those who may
+ * RDPMC in the host may read any counter, so none keeps its value.
+ */
+static void take_counters(struct kvm_pmu *pmu)
 {
-	u64 value = read_register(pmc);
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 open = m->narrow ? ~0ULL : m->open, counters, metrics = m->metrics, value;
+	struct kvm_pmc *pmc;
+	unsigned int i;
 
-	/* Those who may RDPMC in the host may read any counter. */
-	if (value)
+	if (kvm_mediated_pmu_host.metrics_mask && open & BIT_ULL(SLOTS_IDX))
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, metrics);
+
+	counters = (open | m->values) & pmu->all_valid_pmc_idx[0];
+	m->values = 0;
+	for (; counters; counters &= counters - 1) {
+		i = __ffs64(counters);
+		pmc = counter(pmu, i);
+		value = open & BIT_ULL(i) ? read_register(pmc) : pmc->counter;
+		if (!value) {
+			pmc->counter = 0;
+			continue;
+		}
 		wrmsrl(pmc_msr(pmc), 0);
-	pmc->counter = value & pmc_bitmask(pmc);
-}
+		pmc->counter = value & pmc_bitmask(pmc);
+		m->values |= BIT_ULL(i);
+	}
 
-static bool has_selector_on(const struct kvm_mediated_pmu *m)
-{
-	return m->fixed_ctrl || memchr_inv(m->selector, 0, sizeof(m->selector));
+	/* Behind the counter of slots, which they would follow. */
+	if (metrics)
+		wrmsrl(MSR_PERF_METRICS, 0);
+	m->metrics = kvm_mediated_pmu_has_metrics(pmu) ? metrics : 0;
 }
 
 static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
-	u64 status, metrics = 0;
-	unsigned int i;
+	u64 selectors, status;
 
 	lockdep_assert_irqs_disabled();
 
@@ -536,26 +607,19 @@ static void put_registers(struct kvm_vcpu *vcpu, bool leave)
 	pmu->global_status = status_of_guest(pmu, status);
 
 	/* A selector may be on in the register only, if the guest has just cleared it. */
-	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
-		if (m->selector[i] || (m->stale & BIT_ULL(i)))
-			wrmsrl(selector_msr(i), 0);
-	}
+	selectors = m->on | (m->stale & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED));
+	for (; selectors; selectors &= selectors - 1)
+		wrmsrl(selector_msr(__ffs64(selectors)), 0);
 	if (m->fixed_ctrl || (m->stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED)))
 		wrmsrl(regs.fixed_ctrl, 0);
 
-	if (kvm_mediated_pmu_host.metrics_mask)
-		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, metrics);
-	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
-		take_counter(&pmu->gp_counters[i]);
-	for (i = 0; i < pmu->nr_arch_fixed_counters; i++)
-		take_counter(&pmu->fixed_counters[i]);
-	/* Behind the counter of slots, which they would follow. */
-	if (metrics)
-		wrmsrl(MSR_PERF_METRICS, 0);
-	m->metrics = kvm_mediated_pmu_has_metrics(pmu) ? metrics : 0;
+	take_counters(pmu);
 
 	m->loaded = false;
-	if (!has_selector_on(m) && m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
+	m->leaves = false;
+	m->put_here = true;
+	m->calls = this_cpu_read(irq_stat.irq_call_count);
+	if (!m->on && !m->fixed_ctrl && m->idle_puts < IDLE_PUTS && ++m->idle_puts == IDLE_PUTS)
 		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 	++vcpu->stat.pmu_puts;
 	trace_kvm_pmu_put(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), pmu->global_status, leave);
@@ -577,6 +641,8 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 void __kvm_mediated_pmu_vcpu_put(struct kvm_vcpu *vcpu)
 {
 	__kvm_mediated_pmu_put(vcpu);
+
+	vcpu_to_pmu(vcpu)->mediated.put_here = false;
 
 	/* There was a time with IRQs on since the last VM-exit. */
 	if (this_cpu_read(pmi_vcpu) == vcpu)
@@ -642,15 +708,16 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmc_read);
 
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 {
+	struct kvm_mediated_pmu *m = &pmc_to_pmu(pmc)->mediated;
 	unsigned long flags;
 
 	value &= pmc_bitmask(pmc);
 
 	local_irq_save(flags);
-	if (pmc_to_pmu(pmc)->mediated.loaded)
+	if (m->loaded)
 		write_register(pmc, value);
-	else
-		pmc->counter = value;
+	pmc->counter = value;
+	m->values |= BIT_ULL(pmc->idx);
 	local_irq_restore(flags);
 }
 
@@ -683,8 +750,7 @@ int kvm_mediated_pmu_write_metrics(struct kvm_vcpu *vcpu, u64 value)
 	local_irq_save(flags);
 	if (m->loaded)
 		wrmsrl(MSR_PERF_METRICS, value);
-	else
-		m->metrics = value;
+	m->metrics = value;
 	local_irq_restore(flags);
 
 	return 0;
@@ -717,6 +783,7 @@ static __always_inline void increment(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
 	} else {
 		value = (pmc->counter + 1) & pmc_bitmask(pmc);
 		pmc->counter = value;
+		pmu->mediated.values |= BIT_ULL(pmc->idx);
 	}
 
 	if (unlikely(!value))
@@ -732,7 +799,6 @@ static __always_inline void increment(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
 void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulated_event event)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct kvm_mediated_pmu *m = &pmu->mediated;
 	unsigned long flags;
 	u64 counters;
 
@@ -743,11 +809,9 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 	if (!counters)
 		return;
 
-	if (m->ctrl_stale)
-		__kvm_mediated_pmu_sync_ctrl(vcpu);
-
-	counters &= kvm_mediated_pmu_ctrl(pmu);
 	local_irq_save(flags);
+	sync_ctrl(pmu);
+	counters &= kvm_mediated_pmu_ctrl(pmu);
 	for (; counters; counters &= counters - 1)
 		increment(pmu, kvm_pmc_idx_to_pmc(pmu, __ffs64(counters)));
 	local_irq_restore(flags);
@@ -761,7 +825,7 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
-	u64 selector, field;
+	u64 selector, field, on;
 	int shift;
 
 	if (pmc_is_gp(pmc)) {
@@ -779,6 +843,11 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		m->stale |= BIT_ULL(pmc->idx);
 		barrier();
 		m->selector[pmc->idx] = selector;
+		on = selector;
+		if (on)
+			m->on |= BIT_ULL(pmc->idx);
+		else
+			m->on &= ~BIT_ULL(pmc->idx);
 	} else {
 		shift = (pmc->idx - KVM_FIXED_PMC_BASE_IDX) * INTEL_FIXED_BITS_STRIDE;
 		field = (u64)INTEL_FIXED_BITS_MASK << shift;
@@ -791,12 +860,78 @@ void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed)
 		m->stale |= BIT_ULL(KVM_MEDIATED_PMU_FIXED);
 		barrier();
 		m->fixed_ctrl = selector;
+		on = selector & field;
 	}
 
-	if (!selector)
+	if (!on)
 		return;
 
 	m->idle_puts = 0;
-	if (!m->switches)
+	if (!m->switches || !kvm_mediated_pmc_is_open(pmu, pmc->idx)) {
+		/* It may be loaded: it holds what KVM has written until the guest can write it. */
+		m->open |= BIT_ULL(pmc->idx);
 		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, pmc->vcpu);
+	}
+}
+
+/* ---- what exits, and is done before anything of the exit is */
+
+/**
+ * kvm_mediated_pmu_rdpmc - RDPMC has exited: read the counter and go back
+ * @vcpu: the vCPU, with the guest's state as VM-exit has left it
+ *
+ * A guest that is given fewer counters than the CPU has must not execute RDPMC: it
+ * would read the others, too.  On AMD that is each guest where there are counters of
+ * the northbridge and the caches.  The value is in a register of this CPU, and
+ * nothing that KVM does around VM-entries is needed to take it from there, so the
+ * vendor's code calls this between two of them.
+ *
+ * What is in no register, what faults, what L2 executes, and all of it while
+ * somebody traces exits, goes the long way.
+ *
+ * Return: EXIT_FASTPATH_NONE if nothing has been done; EXIT_FASTPATH_REENTER_GUEST if
+ * the guest can go on, with RAX, RDX and RIP in @vcpu; another if there is something
+ * else to do before.
+ */
+fastpath_t kvm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu)
+{
+	u64 data;
+
+	if (!kvm_mediated_pmu_is_loaded(vcpu) || is_guest_mode(vcpu) ||
+	    kvm_request_pending(vcpu) || trace_kvm_exit_enabled() ||
+	    kvm_pmu_rdpmc(vcpu, kvm_rcx_read(vcpu), &data))
+		return EXIT_FASTPATH_NONE;
+
+	kvm_rax_write(vcpu, (u32)data);
+	kvm_rdx_write(vcpu, data >> 32);
+	/* Without a request there is no filter to be looked at, and so no need of SRCU. */
+	if (!kvm_skip_emulated_instruction(vcpu))
+		return EXIT_FASTPATH_EXIT_USERSPACE;
+
+	/* The counter has ended, or a trap is due. */
+	if (kvm_request_pending(vcpu))
+		return EXIT_FASTPATH_EXIT_HANDLED;
+
+	++vcpu->stat.exits;
+	return EXIT_FASTPATH_REENTER_GUEST;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_rdpmc);
+
+/*
+ * WRMSR has exited, and IRQs have been off since.  Those of a PMU's global registers that
+ * drivers write for each sample and each event need nothing else.
+ *
+ * Return: whether it has been done.  If not, nothing has been.
+ */
+bool kvm_mediated_pmu_write_global(struct kvm_vcpu *vcpu, u32 msr, u64 data)
+{
+	struct msr_data info = { .index = msr, .data = data };
+
+	if (!kvm_mediated_pmu_is_loaded(vcpu) ||
+	    (msr != regs.global_ctrl && msr != regs.global_status_clear))
+		return false;
+
+	return kvm_pmu_is_valid_msr(vcpu, msr) &&
+	       kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE) &&
+	       !kvm_pmu_set_msr(vcpu, &info);
 }

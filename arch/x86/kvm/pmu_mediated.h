@@ -70,10 +70,13 @@ static __always_inline bool kvm_pmu_is_mediated(const struct kvm_pmu *pmu)
 /*
  * Is the PMU handed to it for its turn?  If not, guests exit for all of theirs, and
  * perf keeps its events out of them as it does without a mediated vPMU.
+ *
+ * Asked at each VM-entry and VM-exit.  A static key in front would make a guest that
+ * leaves its PMU alone pay for a jump and the flag, to save others the flag.
  */
 static __always_inline bool kvm_mediated_pmu_switches(const struct kvm_pmu *pmu)
 {
-	return static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.switches;
+	return unlikely(pmu->mediated.switches);
 }
 
 /*
@@ -84,6 +87,12 @@ static __always_inline bool kvm_mediated_pmu_has_metrics(const struct kvm_pmu *p
 {
 	return kvm_pmu_is_mediated(pmu) &&
 	       !(pmu->global_ctrl_rsvd & BIT_ULL(GLOBAL_CTRL_EN_PERF_METRICS));
+}
+
+/* Can the guest change this counter without an exit?  @i as in the global control. */
+static inline bool kvm_mediated_pmc_is_open(const struct kvm_pmu *pmu, unsigned int i)
+{
+	return pmu->mediated.open & BIT_ULL(i);
 }
 
 /* Are its counters in this CPU's registers?  IRQs off. */
@@ -119,6 +128,8 @@ u64 kvm_mediated_pmc_read(struct kvm_pmc *pmc);
 void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value);
 void kvm_mediated_pmc_select(struct kvm_pmc *pmc, bool allowed);
 void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulated_event event);
+fastpath_t kvm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_write_global(struct kvm_vcpu *vcpu, u32 msr, u64 data);
 
 /*
  * The global control that makes the guest's counters count as it wants them to.
@@ -136,6 +147,17 @@ static inline u64 kvm_mediated_pmu_ctrl(const struct kvm_pmu *pmu)
 	return pmu->all_valid_pmc_idx[0];
 }
 
+/*
+ * The guest is entered, and may write the global control there: KVM's copy is out of
+ * date from the next VM-exit on.  In front of each VM-entry, fast paths between.
+ */
+static __always_inline void kvm_mediated_pmu_enter(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
+
+	m->ctrl_stale = m->writes_ctrl;
+}
+
 /* Give the PMU to the guest.  IRQs off, and nothing but the guest to follow. */
 static __always_inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
@@ -148,12 +170,13 @@ static __always_inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
 	if (!m->loaded || m->stale || lvtpc != m->lvtpc)
 		__kvm_mediated_pmu_load(vcpu, lvtpc);
+	kvm_mediated_pmu_enter(vcpu);
 }
 
 /* The guest's turn is over: before IRQs, or anything of the host that counts. */
 static __always_inline void kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 {
-	if (kvm_mediated_pmu_switches(&vcpu->arch.pmu) && !vcpu->arch.pmu.mediated.stays)
+	if (unlikely(vcpu->arch.pmu.mediated.leaves))
 		__kvm_mediated_pmu_put(vcpu);
 }
 

@@ -24,19 +24,29 @@
  * @loaded: its state is in the registers of the CPU that it is on, and the
  *	counters and the status in struct kvm_pmu are out of date.  Changes with
  *	IRQs off, on that CPU, and whenever they are on perf may take the PMU
- * @stays: with @loaded, it stays so over VM-exits
+ * @leaves: @loaded, and to be put behind the next VM-exit
  * @ctrl_stale: the guest may have written the global control since KVM's copy was
- *	made.  Set behind #VMEXIT if @writes_ctrl, by svm_mediated_pmu_exited(), before
- *	anything looks at that copy; never on VMX, where VM-exit saves it.  Cleared by
- *	__kvm_mediated_pmu_sync_ctrl() and put.  While it is set and @loaded is, nobody
- *	may use kvm_pmu's global_ctrl; kvm_mediated_pmu_ctrl() asserts that
+ *	made.  Set in front of each VM-entry if @writes_ctrl, by kvm_mediated_pmu_enter(),
+ *	where nothing looks at that copy before the guest has run; never on VMX, where
+ *	VM-exit saves it.  Cleared by __kvm_mediated_pmu_sync_ctrl() and put.  While it
+ *	is set and @loaded is, nobody may use kvm_pmu's global_ctrl, which
+ *	kvm_mediated_pmu_ctrl() asserts
  * @recalc_l1: VMX's controls for L1 are still those of another model of CPU,
  *	because the vCPU was in L2 when it got this one
+ * @put_here: its registers have been put, all of them zeroed, and it has not left
+ *	the CPU since
+ * @calls: how many function calls other CPUs have had it do until then
+ * @rdpmc: a fastpath_t: what is left to do of an RDPMC that has exited
  * @lvtpc: the mask bit that is in the CPU's LVTPC
  * @debugctl: bits of IA32_DEBUGCTL that are set while the guest runs, whatever it wants
  * @selector: what the guest has selected, as far as the event filter lets it
  * @fixed_ctrl: the same of the fixed counters
  * @metrics: PERF_METRICS; out of date while @loaded, like the counters
+ * @open: the counters that the guest accesses without an exit, numbered as in the
+ *	global control: those whose selectors have been on since @switches.  Others
+ *	hold what KVM has written, which is in struct kvm_pmc also while @loaded
+ * @on: the general counters whose @selector is not 0
+ * @values: the counters that may be other than 0; out of date while @loaded, like them
  * @stale: selectors that are not yet in the registers; nothing if not @loaded
  */
 struct kvm_mediated_pmu {
@@ -47,14 +57,20 @@ struct kvm_mediated_pmu {
 	bool	writes_ctrl;
 	u8	idle_puts;
 	bool	loaded;
-	bool	stays;
+	bool	leaves;
 	bool	ctrl_stale;
 	bool	recalc_l1;
+	bool	put_here;
+	u8	rdpmc;
+	u32	calls;
 	u32	lvtpc;
 	u64	debugctl;
 	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
 	u64	fixed_ctrl;
 	u64	metrics;
+	u64	open;
+	u64	on;
+	u64	values;
 	u64	stale;
 };
 

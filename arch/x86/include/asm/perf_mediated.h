@@ -9,7 +9,7 @@
 
 DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
-void perf_load_guest_lvtpc(u32 lvtpc);
+u64 perf_load_guest_lvtpc(u32 lvtpc);
 void perf_put_guest_lvtpc(void);
 bool perf_guest_lvtpc_nmi(void);
 

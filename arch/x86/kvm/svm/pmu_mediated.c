@@ -94,7 +94,7 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 	global = active && pmu->mediated.all_counters && kvm_pmu_has_perf_global_ctrl(pmu);
 
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
-		bool pass = gp && i < pmu->nr_arch_gp_counters;
+		bool pass = gp && i < pmu->nr_arch_gp_counters && kvm_mediated_pmc_is_open(pmu, i);
 
 		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTR + 2 * i,
 				     pass && core, pass && core);
@@ -123,4 +123,32 @@ void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 	set_intercepts(vcpu);
 	if (is_guest_mode(vcpu))
 		nested_svm_refresh_msrpm(vcpu);
+}
+
+/*
+ * RDPMC has exited.  The VMCB has RAX and RIP of the guest, and gets them back.
+ *
+ * Return: whether the guest can go on at once, with the VMCB ready for VMRUN.  If
+ * not, @rdpmc says what is left to do.
+ */
+bool svm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+	struct vmcb *vmcb = to_svm(vcpu)->vmcb;
+
+	/* With IRQs off the instruction's length cannot be found out. */
+	m->rdpmc = nrips && vmcb->control.next_rip ? kvm_mediated_pmu_rdpmc(vcpu) :
+						     EXIT_FASTPATH_NONE;
+	if (m->rdpmc == EXIT_FASTPATH_NONE)
+		return false;
+
+	vmcb->save.rax = vcpu->arch.regs[VCPU_REGS_RAX];
+	vmcb->save.rip = vcpu->arch.regs[VCPU_REGS_RIP];
+	/* Whatever it was, VMRUN has flushed it. */
+	vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	if (m->rdpmc != EXIT_FASTPATH_REENTER_GUEST)
+		return false;
+
+	kvm_mediated_pmu_enter(vcpu);
+	return true;
 }

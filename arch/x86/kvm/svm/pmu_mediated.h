@@ -16,17 +16,6 @@ void nested_svm_refresh_msrpm(struct kvm_vcpu *vcpu);
 void svm_mediated_pmu_check(void);
 void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu);
-
-/*
- * Right behind #VMEXIT, in front of the fast paths: the guest may have written the
- * global control, which it can if it has all counters.
- */
-static __always_inline void svm_mediated_pmu_exited(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = &vcpu->arch.pmu;
-
-	if (static_branch_unlikely(&kvm_mediated_pmu_used) && pmu->mediated.writes_ctrl)
-		pmu->mediated.ctrl_stale = true;
-}
+bool svm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu);
 
 #endif /* __KVM_X86_SVM_PMU_MEDIATED_H */

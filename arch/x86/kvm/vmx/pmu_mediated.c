@@ -160,7 +160,7 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	bool active = kvm_mediated_pmu_switches(pmu);
-	bool gp, fixed, global, full_width;
+	bool gp, fixed, global, full_width, exit;
 	int i;
 
 	/* A narrower counter is one that KVM has to make. */
@@ -176,17 +176,19 @@ static void set_intercepts(struct kvm_vcpu *vcpu)
 	global = active && pmu->mediated.all_counters && kvm_pmu_has_perf_global_ctrl(pmu);
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
-		bool exit = !gp || i >= pmu->nr_arch_gp_counters;
-
+		exit = !gp || i >= pmu->nr_arch_gp_counters || !kvm_mediated_pmc_is_open(pmu, i);
 		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PERFCTR0 + i, MSR_TYPE_RW, exit);
 		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PMC0 + i, MSR_TYPE_RW,
 					  exit || !full_width);
 	}
-	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++)
-		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i, MSR_TYPE_RW,
-					  !fixed || i >= pmu->nr_arch_fixed_counters);
+	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++) {
+		exit = !fixed || i >= pmu->nr_arch_fixed_counters ||
+		       !kvm_mediated_pmc_is_open(pmu, KVM_FIXED_PMC_BASE_IDX + i);
+		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i, MSR_TYPE_RW, exit);
+	}
+	/* Together with the last of them, that of slots. */
 	vmx_set_intercept_for_msr(vcpu, MSR_PERF_METRICS, MSR_TYPE_RW,
-				  !fixed || !kvm_mediated_pmu_has_metrics(pmu));
+				  exit || !kvm_mediated_pmu_has_metrics(pmu));
 
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, MSR_TYPE_RW, !global);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, MSR_TYPE_R, !global);
@@ -291,4 +293,25 @@ void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 
 	/* Hardware takes the bit of PERF_METRICS also from a guest that has none. */
 	pmu->global_ctrl = ctrl & ~pmu->global_ctrl_rsvd;
+}
+
+/*
+ * RDPMC has exited.  Where the global control does so, too, it is what it was.
+ *
+ * Return: whether the guest can go on at once, with the VMCS ready for VM-entry.  If
+ * not, @rdpmc says what is left to do.
+ */
+bool vmx_mediated_pmu_rdpmc(struct vcpu_vmx *vmx)
+{
+	struct kvm_vcpu *vcpu = &vmx->vcpu;
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+
+	m->rdpmc = m->all_counters ? EXIT_FASTPATH_NONE : kvm_mediated_pmu_rdpmc(vcpu);
+	if (m->rdpmc != EXIT_FASTPATH_REENTER_GUEST)
+		return false;
+
+	vmcs_writel(GUEST_RIP, kvm_rip_read(vcpu));
+	vcpu->arch.regs_dirty = 0;
+	vmx->loaded_vmcs->launched = 1;
+	return true;
 }

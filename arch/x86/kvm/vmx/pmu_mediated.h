@@ -18,6 +18,7 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 u32 vmx_mediated_pmu_msr(unsigned int i);
 bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx);
+bool vmx_mediated_pmu_rdpmc(struct vcpu_vmx *vmx);
 
 /* The global control is loaded by VM-entry itself; false if perf's way is the right one. */
 static __always_inline bool vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
