@@ -672,7 +672,7 @@ static void accesses_of(int on)
 		{ "the status", MSR_GLOBAL_STATUS, MSR_AMD_STATUS, 0, 1 << RDMSR, 0, 1 },
 		{ "its reset", MSR_GLOBAL_OVF_CTRL, MSR_AMD_STATUS_CLEAR, 0, 1 << WRMSR, 0, 1 },
 		{ "a selector", MSR_EVNTSEL0 + 3, MSR_AMD_CTL0 + 6, 0x1200c0, 1 << RDMSR | 1 << WRMSR, 1, 0 },
-		{ "the fixed counters' selectors", MSR_FIXED_CTR_CTRL, 0, 0x100, 1 << RDMSR | 1 << WRMSR, 1, 0 },
+		{ "the fixed counters' selectors", MSR_FIXED_CTR_CTRL, 0, 0x10, 1 << RDMSR | 1 << WRMSR, 1, 0 },
 	};
 	static const char *const kinds[] = { "", "read", "written" };
 	unsigned int r, taken;
