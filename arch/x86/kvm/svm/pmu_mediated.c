@@ -134,7 +134,8 @@ void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 bool svm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
-	struct vmcb *vmcb = to_svm(vcpu)->vmcb;
+	struct vcpu_svm *svm = to_svm(vcpu);
+	struct vmcb *vmcb = svm->vmcb;
 
 	/* With IRQs off the instruction's length cannot be found out. */
 	m->rdpmc = nrips && vmcb->control.next_rip ? kvm_mediated_pmu_rdpmc(vcpu) :
@@ -144,8 +145,9 @@ bool svm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu)
 
 	vmcb->save.rax = vcpu->arch.regs[VCPU_REGS_RAX];
 	vmcb->save.rip = vcpu->arch.regs[VCPU_REGS_RIP];
-	/* Whatever it was, VMRUN has flushed it. */
+	/* Whatever it was, VMRUN has flushed it, and delivered what was injected. */
 	vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	svm->soft_int_injected = false;
 	if (m->rdpmc != EXIT_FASTPATH_REENTER_GUEST)
 		return false;
 

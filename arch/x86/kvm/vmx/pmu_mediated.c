@@ -296,7 +296,8 @@ void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 }
 
 /*
- * RDPMC has exited.  Where the global control does so, too, it is what it was.
+ * RDPMC has exited.  Where the global control does so, too, it is what it was.  If the
+ * exit reports something else with it, as a bus lock, that is for the long way.
  *
  * Return: whether the guest can go on at once, with the VMCS ready for VM-entry.  If
  * not, @rdpmc says what is left to do.
@@ -306,7 +307,8 @@ bool vmx_mediated_pmu_rdpmc(struct vcpu_vmx *vmx)
 	struct kvm_vcpu *vcpu = &vmx->vcpu;
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
 
-	m->rdpmc = m->all_counters ? EXIT_FASTPATH_NONE : kvm_mediated_pmu_rdpmc(vcpu);
+	m->rdpmc = m->all_counters || vmx->exit_reason.full != EXIT_REASON_RDPMC ?
+		   EXIT_FASTPATH_NONE : kvm_mediated_pmu_rdpmc(vcpu);
 	if (m->rdpmc != EXIT_FASTPATH_REENTER_GUEST)
 		return false;
 
