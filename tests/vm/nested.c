@@ -631,16 +631,11 @@ static void l1_access(void *unused)
 }
 
 /*
- * Awake: with a selector on, which selects no mode and so counts nothing.  Else it has been off for so long that L0 has taken
- * the CPU's PMU away.
- */
-/*
- * Which selectors of L1 are on: with none L0 hands the PMU to nobody, with one it lets
- * through what concerns that counter, and what concerns all.
+ * Which selectors of L1 are on, in no ring, so that they count nothing.  With none for a while L0 has taken the PMU away;
+ * with one it lets through what concerns that counter, and what concerns all.
  */
 enum { NONE, ONE, ALL };
 
-/* In no ring, so that they count nothing. */
 static void selectors_on(int on)
 {
 	unsigned int r;
