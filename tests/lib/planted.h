@@ -290,6 +290,15 @@ static inline void l2_restore(struct vm *vm)
 	     "the vCPU's state can be set");
 }
 
+/*
+ * Whether KVM can enter L2 after KVM_SET_CPUID2 while it is there.  KVM of all bases writes L1's execution controls into the
+ * VMCS that is in force, which is L2's: with APIC virtualization the CPU then takes interrupts from a page that L2 has not got.
+ */
+static inline bool l2_may_change_model(void)
+{
+	return !on_apicv();
+}
+
 /* A KVM_RUN in which everything is made ready for an entry, and a signal that is pending keeps it from being made. */
 static inline int run_with_signal(struct vm *vm)
 {

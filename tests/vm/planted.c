@@ -991,6 +991,8 @@ int main(void)
 	for (i = 1; i < n; i++) {
 		other_model(&models[0], &models[i]);
 		other_model(&models[i], &models[0]);
+		if (!l2_may_change_model())
+			continue;
 		other_model_in_l2(&models[0], &models[i]);
 		other_model_in_l2(&models[i], &models[0]);
 	}

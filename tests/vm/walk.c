@@ -261,7 +261,7 @@ static struct slot {
 	struct vm vm;
 	struct model model;
 	struct kvm_sregs sregs;
-	bool there, has_run, l1_on;
+	bool there, has_run, l1_on, restored;	/* restored: within L2, and has not run since */
 } slots[VMS];
 static uint8_t stacks[VMS][16384] __attribute__((aligned(VM_PAGE)));
 
@@ -482,7 +482,7 @@ static void open_slot(struct slot *s)
 	vm_gate(2, walk_nmi_entry, 1);
 	s->vm.hook = hook;
 	s->there = true;
-	s->has_run = s->l1_on = false;
+	s->has_run = s->l1_on = s->restored = false;
 	if (!cpu.amd)
 		vm_set_msr(&s->vm, MSR_FEATURE_CONTROL, 5);
 	any_model(&m);
@@ -516,6 +516,8 @@ static void other_model(struct slot *s)
 	struct model m;
 	int status;
 
+	if (s->restored && !l2_may_change_model())
+		return;
 	any_model(&m);
 	status = set_model(&s->vm, &m);
 	tell_model(s, &m, status);
@@ -690,14 +692,14 @@ static void move_out_of_l2(struct slot *s)
 	l2_save(&s->vm);
 	vm_close(&s->vm);
 	open_slot(s);
-	s->l1_on = true;
+	s->l1_on = s->restored = true;
 	if (one_in(2))
 		stop_early(s);
 	l2_restore(&s->vm);
 	if (one_in(2))
 		stop_early(s);
 	any_model(&m);
-	if (one_in(2) && !set_model(&s->vm, &m)) {
+	if (one_in(2) && l2_may_change_model() && !set_model(&s->vm, &m)) {
 		tell_model(s, &m, 0);
 		s->model = m;
 	}
@@ -720,7 +722,7 @@ static void nested_move(struct slot *s)
 	}
 	move_next = true;
 	to_guest(s, l1_program, p);
-	move_next = false;
+	move_next = s->restored = false;
 	if (nested_failed)
 		wrong("L2 has not ended by its call, or not begun");
 	look_at_program(p);
