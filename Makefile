@@ -13,46 +13,46 @@ export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 .DEFAULT_GOAL = help
 
 help:
-	@scripts/help
+	@scripts/cmd/help
 
 run:
-	@scripts/setup run
-	@scripts/chosen run tools/report/run
+	@scripts/step/setup run
+	@scripts/step/chosen run tools/demo/demo.py
 
 test:
-	@scripts/setup test
-	@scripts/chosen test tests/lib/run
+	@scripts/step/setup test
+	@scripts/step/chosen test tests/runner/run.py
 
 bench:
-	@scripts/setup bench
-	@scripts/chosen bench tools/machine/bench
+	@scripts/step/setup bench
+	@scripts/step/chosen bench tools/machine/bench
 
 check:
-	@scripts/check
+	@scripts/cmd/check
 
 series:
-	@scripts/packages series
-	@scripts/series
+	@scripts/step/packages series
+	@scripts/cmd/series
 
 rebase:
-	@scripts/rebase
+	@scripts/cmd/rebase
 
 apply:
-	@scripts/apply
+	@scripts/cmd/apply
 
 modules:
-	@scripts/packages modules
-	@scripts/modules
+	@scripts/step/packages modules
+	@scripts/cmd/modules
 
 deb:
-	@scripts/packages deb
-	@scripts/deb $(BASE)
+	@scripts/step/packages deb
+	@scripts/cmd/deb $(BASE)
 
 dkms:
-	@scripts/dkms
+	@scripts/cmd/dkms
 
 clean:
-	@scripts/clean
+	@scripts/cmd/clean
 
 .DEFAULT:
 	@echo "error: there is no verb '$@'" >&2; echo "next: make help" >&2; exit 2

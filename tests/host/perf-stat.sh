@@ -4,7 +4,7 @@
 # Rule: what Debian's perf stat prints for a process is what the machine executed for it.
 #
 # The workload knows its own instructions and branches from the machine, up to a frame: 23 instructions, of which 3 are
-# branches (the returns from execve(), from the page fault of its first instruction, and from write()); tests/lib/loop.c.
+# branches (the returns from execve(), from the page fault of its first instruction, and from write()); tests/rootfs/loop.c.
 
 . /lib/check.sh
 

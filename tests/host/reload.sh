@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: scripts/reload replaces KVM's modules, or says why not and leaves KVM in force; it unloads nothing before it knows
+# Rule: scripts/cmd/reload replaces KVM's modules, or says why not and leaves KVM in force; it unloads nothing before it knows
 # that the new ones are for this kernel, that Secure Boot takes them, and that no guest runs.
 
 . /lib/check.sh

@@ -80,7 +80,7 @@ def exhaustive(place, aside):
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if built.returncode:
         errors = [line for line in built.stdout.splitlines() if "error: " in line]
-        raise Failed("exhaustive.c does not compile: " + (errors or ["?"])[0], "tests/tool/proof-exhaustive")
+        raise Failed("exhaustive.c does not compile: " + (errors or ["?"])[0], "tests/tool/proof-exhaustive.py")
     ran = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
     found, cases = {}, {}
     for line in ran.stdout.splitlines():
@@ -93,7 +93,7 @@ def exhaustive(place, aside):
             found[last] = line[2:]
     if set(found) != set(properties()) or ran.returncode != any(found.values()):
         raise Failed("exhaustive ended with status %d and %d results" % (ran.returncode, len(found)),
-                     "tests/tool/proof-exhaustive")
+                     "tests/tool/proof-exhaustive.py")
     return found, cases
 
 
@@ -110,7 +110,7 @@ def cbmc(arguments):
     if ran.returncode not in (0, 10) or not said:
         words = [part["messageText"] for part in said if part.get("messageType") == "ERROR"]
         raise Failed("cbmc ended with status %d: %s" % (ran.returncode, (words + ran.stderr.splitlines() + ["?"])[0]),
-                     "tests/tool/proof-model")
+                     "tests/tool/proof-model.py")
     return said
 
 
@@ -118,7 +118,7 @@ def part_of(said, key):
     for part in said:
         if key in part:
             return part[key]
-    raise Failed("cbmc has given no %s" % key, "tests/tool/proof-model")
+    raise Failed("cbmc has given no %s" % key, "tests/tool/proof-model.py")
 
 
 def counterexample(said, function):

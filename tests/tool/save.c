@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A bare image for tests/tool/save-restore: counts on all counters, one of them by edges, one about to overflow, has the
+ * A bare image for tests/tool/save-restore.sh: counts on all counters, one of them by edges, one about to overflow, has the
  * state saved in the middle of it, goes on, and says what every register of the PMU holds at the end.
  */
 #include "pmu.h"

@@ -190,7 +190,7 @@ static void guest_sample(void *unused)
 }
 
 /*
- * For tests/tool/cost and make run: how often it was done, or the exits of what does nothing else; instructions of the host
+ * For tests/tool/cost.py and make run: how often it was done, or the exits of what does nothing else; instructions of the host
  * for one; accesses of the PMU by host and guest, and exits, for all.
  */
 static void say_cost(const char *what, uint64_t times, bool exits)

@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Rule: each of our coccinelle rules finds what it is for, in its bad example and in
+# the base that the series mends, and nothing in the patched trees.
+
+. "$(dirname "$0")/../../scripts/lib/lib.sh"
+
+count=0
+failed=0
+result() {
+	count=$((count + 1))
+	[ "$1" = ok ] || failed=1
+	printf '%s %d - %s\n' "$1" $count "$2"
+}
+
+# same WHAT GOT WANT
+same() {
+	if [ "$2" = "$3" ]; then
+		result ok "$1"
+	else
+		result "not ok" "$1"
+		printf '# got:\n%s\n# want:\n%s\n' "$2" "$3" | sed 's/^[^#]/#   &/'
+	fi
+}
+
+findings() {
+	scripts/step/cocci --rule "$1" "${@:2}" | sed -n 's/^[^:]*:\([0-9]*\):.*/\1/p' | sort -nu | paste -sd' '
+}
+
+for rule in scripts/coccinelle/*.cocci; do
+	name=$(basename "$rule" .cocci)
+	same "$name: finds the bad lines of its example, and no others" \
+		"$(findings "$name" "tests/cocci/$name.c")" \
+		"$(grep -n '/\* bad' "tests/cocci/$name.c" | cut -d: -f1 | paste -sd' ')"
+done
+same "snapshot_overflow: finds 6.1's own way to judge an overflow" \
+	"$(findings snapshot_overflow build/6.1/orig/arch/x86/kvm/pmu.c)" \
+	"$(grep -n 'pmc->counter < prev_count' build/6.1/orig/arch/x86/kvm/pmu.c | cut -d: -f1)"
+same "perf_irqs_off: finds what 6.1 does in the fastpath" \
+	"$(findings perf_irqs_off build/6.1/orig/arch/x86/kvm/pmu.c)" \
+	"$(sed -n '/^static void kvm_pmu_incr_counter/,/^}/{/reprogram_counter/=}' build/6.1/orig/arch/x86/kvm/pmu.c)"
+for base in $(bases); do
+	same "$base: nothing is found in the patched tree" "$(scripts/step/cocci "$base")" ""
+done
+printf '1..%d\n' $count
+exit $failed

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Rule: what a guest pays for its PMU, in instructions of the host and accesses to the PMU, the same work in one run.
+
+	perf-based, beside the base's own KVM
+		idle, event,	at most as many instructions, and no access more
+		sample
+		near, pmi	at most 1 % more instructions, and no access more: a report that is late, or early as it was asked
+				for, is told from an overflow
+	perf-based, active	at most 1.25 times idle, and no access more: counters are far from their ends
+	mediated, idle		at most 1.03 times that of the base's own KVM, and no access in nine exits of ten: one that is put and loaded has
+				thirty
+	mediated, active	at most 1.15 times idle, and two accesses more for the one counter that counts what KVM emulates
+	mediated, nmi_watchdog=1, two CPUs, beside a perf-based vPMU of the same kernel
+		idle		at most as many instructions, and no access more
+		active		at most 1.15 times, and at most 1.12 times idle; two accesses more
+		near		at most 0.6 times, and at most 1.12 times idle; two accesses more than that
+		event, sample	at most 0.6 times, and no access more
+		pmi		at most 0.6 times; no more instructions and accesses than without the watchdog, within a tenth
+		rdpmc, control	Intel: none; AMD: RDPMC at most 0.4 times, three accesses: one, and two that count it in the register
+		beside		at most 3.3 times idle, and 48 accesses: with an event of the host that counts between the exits
+	mediated, fewer counters than the CPU has, beside a perf-based vPMU of the same kernel
+		rdpmc, control	at most 0.4 times, and three accesses
+
+Runs tests/vm/cost.c, which says what these are, on each base with stock modules and with ours, and on base 6.12 with a mediated
+vPMU, with the host's watchdog off and, as Debian has it, on.  Says a result for each in KTAP; exit status 1 if any is bad.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BASES = ("6.1", "6.12")
+MEDIATED = ("6.12",)
+WORK = ("idle", "active", "beside", "near", "event", "sample", "pmi", "rdpmc")
+VARIANTS = [variant for base in BASES for variant in (base + "-stock", base)] + [base + "-mediated" for base in MEDIATED]
+
+
+def measure(logs):
+    """{(vendor, variant, work): (instructions, accesses) an exit, or of the event or sample}
+
+    Variants end in -watchdog where the host has it on, in -fewer where the guest has four counters."""
+    path = os.path.join(logs, "list")
+    both = " ".join(name for base in MEDIATED for name in (base, base + "-mediated"))
+    with open(path, "w") as out:
+        out.write("name: vm/cost\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\n" % " ".join(VARIANTS))
+        out.write("\nname: vm/cost-watchdog\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\nkargs: nmi_watchdog=1\ncpus: 2\n"
+                  % both)
+        for vendor, more in (("intel", ""), ("amd", " VM_PERFMON_V2=1")):
+            out.write("\nname: vm/cost-fewer-%s\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\nvendors: %s\nenv: VM_FEWER=4%s\n"
+                      % (vendor, both, vendor, more))
+    done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
+                          stderr=sys.stderr, text=True, check=False)
+    found, where = {}, None
+    for line in done.stdout.splitlines():
+        title = re.match(r" *# Subtest: (\w+)/([^/]+)/vm/cost(-watchdog|-fewer)?(?:-\w+)?$", line)
+        cost = re.match(r" *(?:# )?cost (\w+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)$", line)
+        if title:
+            where = (title.group(1), title.group(2) + (title.group(3) or ""))
+        elif cost and where:
+            times, insns, host, _, _ = (int(number) for number in cost.groups()[1:])
+            found[where + (cost.group(1),)] = (insns, host / times)
+    return found
+
+
+def main():
+    logs = tempfile.mkdtemp(prefix="cost.")
+    try:
+        found = measure(logs)
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+    results = []
+
+    def check(good, what):
+        results.append(good)
+        print("%s %d - %s" % ("ok" if good else "not ok", len(results), what))
+
+    def beside(vendor, base):
+        ours, stock = [{how: found[vendor, variant, how] for how in WORK} for variant in (base, base + "-stock")]
+        for how in ("idle", "active", "near", "event", "sample", "pmi"):
+            most = 1.01 if how in ("near", "pmi") else 1
+            check(ours[how][0] <= most * stock[how][0] and ours[how][1] <= stock[how][1] + 0.1,
+                  "%s, %s, perf-based, %s: %d instructions, %.2f accesses; stock %d, %.2f"
+                  % ((vendor, base, how) + ours[how] + stock[how]))
+        check(ours["active"][0] <= 1.25 * ours["idle"][0] and ours["active"][1] <= ours["idle"][1] + 0.1,
+              "%s, %s, perf-based, active: %.2f times idle" % (vendor, base, ours["active"][0] / ours["idle"][0]))
+        if base not in MEDIATED:
+            return
+        mediated = {how: found[vendor, base + "-mediated", how] for how in WORK}
+        check(mediated["idle"][0] <= 1.03 * stock["idle"][0] and mediated["idle"][1] <= stock["idle"][1] + 0.1,
+              "%s, %s, mediated, idle: %d instructions, %.2f accesses; stock %d, %.2f"
+              % ((vendor, base) + mediated["idle"] + stock["idle"]))
+        check(mediated["active"][0] <= 1.15 * mediated["idle"][0] and mediated["active"][1] <= mediated["idle"][1] + 2.05,
+              "%s, %s, mediated, active: %.2f times idle, %.2f accesses"
+              % (vendor, base, mediated["active"][0] / mediated["idle"][0], mediated["active"][1]))
+
+    def watched(vendor, base):
+        perf, ours, off = [{how: found[vendor, variant, how] for how in WORK}
+                           for variant in (base + "-watchdog", base + "-mediated-watchdog", base + "-mediated")]
+        idle = ours["idle"]
+        check(idle[0] <= perf["idle"][0] and idle[1] <= perf["idle"][1] + 0.1,
+              "%s, %s, mediated, nmi_watchdog=1, idle: %d instructions, %.2f accesses; perf-based %d, %.2f"
+              % ((vendor, base) + idle + perf["idle"]))
+        for how in ("active", "near"):
+            check(ours[how][0] <= 1.12 * idle[0] and ours[how][1] <= idle[1] + 2.1,
+                  "%s, %s, mediated, nmi_watchdog=1, %s: %.2f times idle, %.2f accesses"
+                  % (vendor, base, how, ours[how][0] / idle[0], ours[how][1]))
+        check(ours["pmi"][0] <= 1.1 * off["pmi"][0] and ours["pmi"][1] <= 1.1 * off["pmi"][1] + 10,
+              "%s, %s, mediated, nmi_watchdog=1, pmi: %d instructions, %.0f accesses; without the watchdog %d, %.0f"
+              % ((vendor, base) + ours["pmi"] + off["pmi"]))
+        check(ours["beside"][0] <= 3.3 * idle[0] and ours["beside"][1] <= 48,
+              "%s, %s, mediated, nmi_watchdog=1, beside an event of the host: %.2f times idle, %.2f accesses"
+              % (vendor, base, ours["beside"][0] / idle[0], ours["beside"][1]))
+        for how in ("active", "near", "event", "sample", "pmi", "rdpmc", "control"):
+            if how == "control" and vendor == "amd":
+                continue
+            before, now = (found[vendor, base + kind + "-watchdog", how] for kind in ("", "-mediated"))
+            exits = (0, 0) if vendor == "intel" else (0.4, 3.1)
+            most, accesses = {"active": (1.15, before[1] + 2.1), "pmi": (0.6, 10 ** 9), "rdpmc": exits,
+                              "control": exits}.get(how, (0.6, before[1]))
+            check(now[0] <= most * before[0] and now[1] <= accesses,
+                  "%s, %s, nmi_watchdog=1, %s: mediated %d instructions, %.2f accesses; perf-based %d, %.2f: %.2f times"
+                  % ((vendor, base, how) + now + before + (now[0] / before[0],)))
+
+    def fewer(vendor, base):
+        for how in ("rdpmc", "control"):
+            before, now = (found[vendor, base + kind + "-fewer", how] for kind in ("", "-mediated"))
+            check(now[0] <= 0.4 * before[0] and now[1] <= 3.1,
+                  "%s, %s, fewer counters, %s: mediated %d instructions, %.2f accesses; perf-based %d, %.2f: %.2f times"
+                  % ((vendor, base, how) + now + before + (now[0] / before[0],)))
+
+    for vendor in ("intel", "amd"):
+        for base in BASES:
+            try:
+                beside(vendor, base)
+                if base in MEDIATED:
+                    watched(vendor, base)
+                    fewer(vendor, base)
+            except KeyError as missing:
+                check(False, "%s: nothing was measured of %s" % (vendor, "/".join(missing.args[0])))
+    print("1..%d" % len(results))
+    return 0 if results and all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

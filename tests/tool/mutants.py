@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Rule: the tests of tests/vm can fail: on the stock kernel, and on wrong versions of our series, each where it should.
+
+Builds the modules of tests/vm/mutants: one set a base, in which kvm.mutant=N makes the N-th of them wrong.  Runs on each those
+tests that its stanza names, by a temporary list with a boot for each mutant, and wants each of them to fail by its own results,
+not because the machine went down.  Where nothing is wrong the tests that are named, or all of the base, have to pass.
+variants NAME... takes only these.  variants --texts BASE only says which of the base's mutants no longer find their text.
+Without names it takes a share of them, which the commit chooses as that of the matrix
+(tests/runner/run.py); KVMPMU_MUTANTS=all takes all, KVMPMU_MUTANTS=K the K-th share.
+Says a result for each in KTAP; exit status 1 if any is bad.
+"""
+
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runner"))
+
+from image import commit        # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LIST = "tests/vm/mutants"
+STOCK = ("stock", "debug-stock")
+# Where the parameter is made; it is known behind the includes of each header.
+DEFINE = ("pmu.c", "static struct kvm_pmu_ops kvm_pmu_ops __read_mostly;\n",
+          "int kvm_mutant;\nEXPORT_SYMBOL_GPL(kvm_mutant);\nmodule_param_named(mutant, kvm_mutant, int, 0444);\n\n")
+DECLARE = "\nextern int kvm_mutant;\n"
+
+
+SHARES = 4          # all of them take some 20 minutes on two cores
+
+
+class Failed(Exception):
+    """One line for the user; following is the next command."""
+
+    def __init__(self, line, following):
+        super().__init__(line)
+        self.following = following
+
+
+def stanzas(path):
+    with open(os.path.join(TOP, path)) as text:
+        parts = re.sub(r"\n +", "", "".join(line for line in text if not line.startswith("#"))).split("\n\n")
+    found = [dict(re.findall(r"^(\w+): *(.*)$", part, re.M)) for part in parts]
+    return [stanza for stanza in found if stanza]
+
+
+def spliced(text, file, was, versions):
+    """The text with all versions of a piece: which one runs is for kvm_mutant to say."""
+    def plain(piece):
+        return piece.replace("\\n", "\n").replace("\\t", "\t")
+
+    was = plain(was)
+    if text.count(was) != 1:
+        raise Failed("%s: '%s' is there %d times, not once" % (file, was, text.count(was)), "edit %s" % LIST)
+    if not was.endswith(";"):
+        expression = "(%s)" % was
+        for number, version in versions:
+            expression = "(kvm_mutant == %d ? (%s) : %s)" % (number, plain(version), expression)
+        return text.replace(was, expression)
+    statement = "{ %s }" % was
+    for number, version in versions:
+        statement = "if (kvm_mutant == %d) { %s } else %s" % (number, plain(version), statement)
+    return text.replace(was, statement)
+
+
+def patch(base, mutants):
+    """What makes of our sources those with all mutants in them; a mutant is (number, stanza)."""
+    files, pieces = {}, {}
+    for name in sorted({"pmu.c", "pmu.h"} | {mutant["file"] for _, mutant in mutants if "file" in mutant}):
+        # The overlay's, or the base's with our seams.
+        ours = os.path.join(TOP, "arch/x86/kvm", name)
+        theirs = os.path.join(TOP, "build", base, "linux/arch/x86/kvm", name)
+        with open(ours if os.path.exists(ours) else theirs) as source:
+            files[name] = source.read()
+    mutated = dict(files)
+    for number, mutant in mutants:
+        if "was" in mutant:
+            pieces.setdefault((mutant["file"], mutant["was"]), []).append((number, mutant["is"]))
+    # The longest first: one may be a part of another.
+    for (file, was), versions in sorted(pieces.items(), key=lambda item: -len(item[0][1])):
+        mutated[file] = spliced(mutated[file], file, was, versions)
+    file, behind, what = DEFINE
+    mutated[file] = mutated[file].replace(behind, what + behind, 1)
+    for file in mutated:
+        if file.endswith(".h"):
+            end = list(re.finditer(r"^#include .*\n", mutated[file], re.M))[-1].end()
+            mutated[file] = mutated[file][:end] + DECLARE + mutated[file][end:]
+    lines = []
+    for name, old in files.items():
+        where = "arch/x86/kvm/" + name
+        lines += difflib.unified_diff(old.splitlines(True), mutated[name].splitlines(True), "a/" + where, "b/" + where)
+    return "".join(lines)
+
+
+def build(base, mutants):
+    place = os.path.join("build", base, "mutants/mutants")
+    os.makedirs(os.path.join(TOP, place), exist_ok=True)
+    changes = os.path.join(TOP, place, "mutants.patch")
+    with open(changes + ".new", "w") as out:
+        out.write(patch(base, mutants))
+    os.replace(changes + ".new", changes)
+    commands = [["--with", changes, "--base", base, "--out", os.path.join(place, "modules")]]
+    commands += [["--stock", "--base", variant_of(mutant).replace("-stock", "")]
+                 for _, mutant in mutants if mutant["name"] in STOCK]
+    for command in commands:
+        subprocess.run([os.path.join(TOP, "scripts/cmd/modules")] + command, cwd=TOP, stdin=subprocess.DEVNULL,
+                       stdout=sys.stderr, check=True)
+
+
+def variant_of(mutant):
+    """On which variant of its base its tests run: 6.12-mediated's mutants are 6.12-mutants-mediated."""
+    base, dash, kind = mutant.get("base", "6.1").partition("-")
+    return "%s-%s%s%s" % (base, mutant["name"] if mutant["name"] in STOCK else "mutants", dash, kind)
+
+
+def run(variant, cases, logs):
+    """Runs (name, stanza) pairs; the results by title."""
+    path = os.path.join(logs, "list." + variant)
+    with open(path, "w") as out:
+        for name, stanza in cases:
+            stanza = {**stanza, "name": name, "bases": variant}
+            out.write("".join("%s: %s\n" % pair for pair in stanza.items()) + "\n")
+    done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", os.path.join(logs, variant),
+                           "--base", variant], stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=False)
+    got = {}
+    for line in done.stdout.splitlines():
+        result = re.fullmatch(r"(not ok|ok) \d+ - (\w+)/[^/]+/(\S+)( # .*?)?(?: \(log: .*\))?", line)
+        if result:
+            got[result.group(2), result.group(3)] = result.group(1) + (result.group(4) or "")
+    return got
+
+
+def share(mutants):
+    """The names of those whose turn it is, and in words which share that is."""
+    wanted = os.environ.get("KVMPMU_MUTANTS", "share")
+    if wanted == "all":
+        return [mutant["name"] for mutant in mutants], "all"
+    if wanted == "share":
+        wanted = str(int(commit() or "0", 16) % SHARES + 1)
+    if not wanted.isdigit() or not 1 <= int(wanted) <= SHARES:
+        raise Failed("KVMPMU_MUTANTS=%s: there are all share 1...%d" % (wanted, SHARES), "KVMPMU_MUTANTS=all tests/tool/mutants.py")
+    return [mutant["name"] for number, mutant in enumerate(mutants) if number % SHARES == int(wanted) - 1], \
+        "share %s of %d" % (wanted, SHARES)
+
+
+def of_base(mutants, base):
+    return [(number, mutant) for number, mutant in enumerate(mutants, 1) if variant_of(mutant).partition("-")[0] == base]
+
+
+def main():
+    mutants = stanzas(LIST)
+    if sys.argv[1:2] == ["--texts"]:
+        for base in sys.argv[2:]:
+            patch(base, of_base(mutants, base))
+        return 0
+    unknown = set(sys.argv[1:]) - {mutant["name"] for mutant in mutants}
+    if unknown:
+        raise Failed("no such mutant: %s" % " ".join(sorted(unknown)), "grep ^name: %s" % LIST)
+    tests = {stanza["name"].split("/")[1]: stanza for stanza in stanzas("tests/list")
+             if stanza.get("level") == "vm" and stanza.get("run") != "named"}
+    names, said = (sys.argv[1:], "as named") if sys.argv[1:] else share(mutants)
+    chosen = [(number, mutant) for number, mutant in enumerate(mutants, 1) if mutant["name"] in names]
+    print("# mutants: %s, %d of %d" % (said, len(chosen), len(mutants)))
+    for base in sorted({variant_of(mutant).partition("-")[0] for _, mutant in chosen}):
+        build(base, of_base(mutants, base))
+
+    cases, wanted = {}, []
+    for number, mutant in chosen:
+        variant, base = variant_of(mutant), mutant.get("base", "6.1")
+        right = mutant.get("passes", " ".join(name for name in tests if base in tests[name].get("bases", base).split()))
+        fails = mutant.get("fails", "")
+        for test in (fails or right).split():
+            name = "vm/%s/%s" % (mutant["name"], test)
+            vendors = mutant.get("vendors", tests[test].get("vendors", "intel amd"))
+            kvm = tests[test].get("kvm", "") + (" kvm.mutant=%d" % number if mutant["name"] not in STOCK else "")
+            cpu = {key: mutant[key] for key in ("model", "perfmon") if key in mutant}
+            cases.setdefault(variant, []).append((name, {**tests[test], "kvm": kvm, "vendors": vendors, **cpu}))
+            how = "not ok" if fails else "ok"
+            wanted += [(variant, vendor, name, how, mutant.get("says", "")) for vendor in vendors.split()]
+    logs = tempfile.mkdtemp(prefix="mutants.")
+    try:
+        got = {variant: run(variant, cases[variant], logs) for variant in cases}
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+    bad = 0
+    for number, (variant, vendor, name, want, says) in enumerate(wanted, 1):
+        have = got[variant].get((vendor, name), "no result")
+        good = have.startswith(want + " # ") and says in have if says else have == want
+        bad += not good
+        print("%s %d - %s: %s: %s" % ("ok" if good else "not ok", number, vendor, name[3:], have.replace(" # ", ": ")))
+    print("1..%d" % len(wanted))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as failed:
+        print("mutants: %s\nnext: %s" % (failed, failed.following), file=sys.stderr)
+        sys.exit(2)
+    except subprocess.CalledProcessError as failed:
+        sys.exit(failed.returncode)

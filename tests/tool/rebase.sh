@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Rule: make rebase moves a base to the archive's newest kernel, all of it or nothing.  From the kernel before it, the series
+# comes out as it is in the repository; a change of the new kernel in the middle of one of ours is named, with its patch, and
+# leaves the base as it was until a person has finished the rebase.
+
+set -uo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+base=6.1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+n=0
+
+# ok TEXT CMD...: one result, with what CMD says if it fails.
+ok() {
+	local text=$1
+	shift
+	n=$((n + 1))
+	if "$@" > "$work/said" 2>&1; then
+		echo "ok $n - $text"
+	else
+		sed 's/^/# /' "$work/said"
+		echo "not ok $n - $text"
+	fi
+}
+
+# A repository of its own, with what has been downloaded.
+(cd "$top" && tar -c --exclude=./build --exclude=./.git .) | tar -x -C "$work" || exit 1
+mkdir -p "$work/build"
+cp -r "$top/build/apt" "$work/build/" 2> /dev/null
+cp -rl "$top/build/download" "$work/build/" 2> /dev/null || cp -r "$top/build/download" "$work/build/"
+rm -f "$work"/build/.lock.*
+cd "$work" || exit 1
+unset BASE NEXT VERB KVMPMU_DEPTH MAKEFLAGS MAKELEVEL
+cp -r patches "$work/want"
+pin=patches/$base/base
+package=$(sed -n 's/^package: //p' $pin)
+suite=$(sed -n 's/^suite: //p' $pin)
+newest=$(sed -n 's/^version: //p' $pin)
+
+# back VERSION: pin that one, whose patches are those of the newest.
+back() {
+	scripts/step/apt "$suite" deb cache show "$package=$1" > "$work/show" || return 1
+	sed -i -e "s/^version: .*/version: $1/" -e "s/^file: .*/file: ${package}_$1_all.deb/" \
+		-e "s/^sha256: .*/sha256: $(sed -n 's/^SHA256: //p' "$work/show" | sed q)/" $pin
+}
+reset() {
+	rm -rf "patches" "build/$base"
+	cp -r "$work/want" patches
+}
+as_it_was() {
+	diff -r "$work/before" patches
+}
+
+ok "the pin is the archive's newest" test -z "$(scripts/cmd/rebase --behind $base 2> /dev/null)"
+# The latest that is older and takes the series as it is.
+older=
+for v in $(scripts/step/apt "$suite" deb cache madison "$package" |
+	awk -F' *[|] *' -v newest="$newest" '$2 != newest { print $2 }'); do
+	dpkg --compare-versions "$v" lt "$newest" || continue
+	reset
+	back "$v" || continue
+	cp -r patches "$work/before"
+	if scripts/cmd/rebase $base > "$work/log" 2>&1; then
+		older=$v
+		break
+	fi
+	rm -rf "$work/before"
+done
+ok "a kernel before $newest that takes the series: ${older:-none}" test -n "$older"
+[ -n "$older" ] || { echo "1..$n"; exit 1; }
+ok "from $older the series comes out as it is in the repository" diff -r "$work/want" patches
+ok "which it says" grep -q "base $base: $older -> $newest" "$work/log"
+
+# Ours and theirs in one line: each stable release changes it.
+conflict() {
+	local level=${older#"$base".}
+	level=${level%%-*}
+	reset
+	back "$older"
+	p=patches/$base/$(sed -e 's/[[:space:]]*#.*//' -e '/./!d' patches/$base/series | tail -n 1)
+	printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -4,1 +4,1 @@\n-SUBLEVEL = %s\n+SUBLEVEL = %s0\n' \
+		"$level" "$level" >> "$p"
+	rm -rf "$work/before"
+	cp -r patches "$work/before"
+}
+conflict
+scripts/cmd/rebase $base > "$work/log" 2>&1
+status=$?
+ok "a conflict ends it: status $status" test $status -eq 1
+ok "the hunk is named" grep -q "Makefile:4" "$work/log"
+ok "and the patch" grep -q "needs a person on $newest" "$work/log"
+ok "the base is as it was" as_it_was
+scripts/cmd/rebase $base > "$work/log" 2>&1
+ok "calling it again says what is left" grep -q "middle of a rebase to $newest: Makefile:4" "$work/log"
+ok "and changes nothing" as_it_was
+repository=build/$base/rebase
+(cd $repository && git checkout -q --theirs Makefile && git add Makefile &&
+	GIT_EDITOR=true git rebase --continue) > "$work/log" 2>&1
+ok "a person has finished it, and it goes on" scripts/cmd/rebase $base
+ok "the pin has moved" cmp "$work/want/$base/base" $pin
+ok "the change is what the person made of it" grep -q "^+SUBLEVEL = " "$p"
+ok "no repository is left" test ! -e $repository
+echo "1..$n"

@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Rule: the matrix of tests/list means what it says, each of its cases runs in one share, and what is not there is refused at once.
+
+Asks tests/runner/run.py for titles: of tests/list, and of a list in which is one of each kind.  Runs no machine.
+Says its results in KTAP; exit status 1 if any is bad.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RUN = os.path.join(TOP, "tests/runner/run.py")
+LIST = os.path.join(TOP, "tests/list")
+# What the run around this one was asked for.
+OWN = "KVMPMU_MATRIX TESTS BASE VENDOR VERB NEXT V MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KVMPMU_DEPTH".split()
+
+TESTS = """name: vm/plain
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12 6.12-mediated 6.12-debug-mediated
+
+name: vm/same
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+perfmon: version=5, fixed=4
+
+name: vm/part
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+perfmon: fixed=4
+
+name: vm/other
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+perfmon: version=1
+
+name: vm/more
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+vendors: intel
+perfmon: save_ctrl=0
+
+name: vm/not
+level: vm
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+
+name: host/plain
+level: host
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+
+name: guest/plain
+level: guest
+file: tests/rootfs/mark.c
+bases: 6.12-mediated
+
+"""
+WIDE = """# A comment.
+matrix: wide
+vendors: intel
+levels: vm guest
+bases: *[0-9]-mediated
+perfmon: version=5, fixed=4
+# It makes no sense.
+except: vm/not
+"""
+# What these are: vm/same is its own configuration already, vm/other contradicts it.
+CASES = ["vm/plain", "vm/part", "vm/more", "guest/plain"]
+
+count = failed = 0
+
+
+def check(good, what, *more):
+    global count, failed
+    count += 1
+    failed += not good
+    print("%s %d - %s" % ("ok" if good else "not ok", count, what))
+    if not good:
+        for text in more:
+            print("\n".join("# " + line for line in str(text).splitlines()))
+
+
+def run(*arguments, command=RUN, **environment):
+    """Exit status, the lines of standard output and those of standard error."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OWN}
+    done = subprocess.run([command] + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, check=False, env={**inherited, **environment})
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def titles(*arguments, **environment):
+    return run("--show", *arguments, **environment)[1]
+
+
+def matrix(found):
+    return [title for title in found if "+" in title]
+
+
+def refused(status, out, err):
+    return status == 2 and not out and len(err) == 2 and err[1].startswith("next: ")
+
+
+def put(path, text, mode=0o644):
+    with open(path, "w") as out:
+        out.write(text)
+    os.chmod(path, mode)
+
+
+def kinds(place):
+    """What is a case of a configuration."""
+    path = os.path.join(place, "list")
+    put(path, TESTS + WIDE)
+    found = matrix(titles("--list", path, "--matrix", "all"))
+    check(sorted(found) == sorted("intel/6.12-mediated+wide/" + name for name in CASES),
+          "a configuration has the tests that it is for, less those that contradict it, are it, or are excepted", found)
+    found = titles("--list", path, "--matrix", "none")
+    check(len(found) == 19 and not matrix(found), "and each test is there as its stanza has it", found)
+    for what, line, text in (
+            ("a setting that is not known", len(TESTS.splitlines()) + 6, WIDE.replace("perfmon:", "cpus: 2\nperfmon:")),
+            ("the name of an option", 0, WIDE.replace("wide", "share")),
+            ("a number for a name", 0, WIDE.replace("wide", "2")),
+            ("a name twice", 0, WIDE + "\n" + WIDE),
+            ("a configuration without levels", 0, WIDE.replace("levels: vm guest\n", "")),
+            ("a level without a boot", 0, WIDE.replace("vm guest", "bare")),
+            ("a configuration that sets nothing", 0, WIDE.replace("perfmon: version=5, fixed=4\n", "")),
+            ("an exception that is no test", 0, WIDE.replace("vm/not", "vm/nothing"))):
+        put(path, TESTS + text)
+        result = run("--show", "--list", path)
+        check(refused(*result) and ("list:%d: " % line if line else "list:") in result[2][0], "%s: one line" % what, result)
+
+
+def real():
+    """The configurations of tests/list."""
+    with open(LIST) as text:
+        parts = text.read().split("\n\n")
+    stanzas = [re.findall(r"^(\w+): *(.*)$", part, re.M) for part in parts if re.search(r"^matrix:", part, re.M)]
+    found = matrix(titles("--matrix", "all"))
+    check(len(found) == len(set(found)), "no case is there twice")
+    for stanza in stanzas:
+        keys = dict(stanza)
+        its = [title for title in found if "+%s/" % keys["matrix"] in title]
+        check({title.split("/")[0] for title in its} == set(keys.get("vendors", "intel amd").split()),
+              "%s has cases on its vendors: %d" % (keys["matrix"], len(its)), its)
+        check(not [title for title in its if re.search(r"deb|stock", title.split("/")[1])], "%s has no other host" % keys["matrix"])
+        check(set(titles("--matrix", keys["matrix"])) == set(titles("--matrix", "none")) | set(its), "%s alone" % keys["matrix"])
+    path = tempfile.NamedTemporaryFile("w", prefix="list.")
+    with path:
+        with open(LIST) as text:
+            path.writelines(line for line in text if not line.startswith("except:"))
+        path.flush()
+        more = matrix(titles("--matrix", "all", "--list", path.name))
+    needless = ["%s: %s" % (dict(stanza)["matrix"], name) for stanza in stanzas for key, value in stanza if key == "except"
+                for name in value.split() if not any(title.endswith("+%s/%s" % (dict(stanza)["matrix"], name)) for title in more)]
+    check(not needless, "each exception is needed", needless)
+    return found
+
+
+def shares(place, whole):
+    parts = []
+    for number in range(1, 20):
+        result = run("--show", "--matrix", str(number))
+        if result[0]:
+            break
+        parts.append(matrix(result[1]))
+    check(refused(*result), "share %d: there is none" % number, result)
+    check(sorted(title for part in parts for title in part) == sorted(whole) and len(parts) > 1,
+          "the shares are disjoint, and all of the matrix: %s" % " ".join(str(len(part)) for part in parts))
+    check(all(len(part) < 2 * len(whole) / len(parts) for part in parts), "none is twice as long as it should be")
+    for title in matrix(titles("--matrix", "all", "--vendor", "amd")):
+        if not any(title in part for part in parts):
+            check(False, "%s is in no share" % title)
+    check([matrix(titles("--vendor", "amd", "--matrix", str(k + 1))) for k in range(len(parts))] ==
+          [[title for title in part if title.startswith("amd/")] for part in parts], "whatever else was asked for")
+
+    # A commit chooses; git is one that only pretends.
+    tools = os.path.join(place, "tools")
+    os.makedirs(tools)
+    search = tools + ":" + os.environ["PATH"]
+    put(os.path.join(tools, "git"), "#!/bin/sh\necho ${HEAD:?}\n", 0o755)
+    got = [matrix(titles(PATH=search, HEAD="%040x" % (0xfedcba * len(parts) + k))) for k in range(len(parts))]
+    check(got == parts, "each commit has one of them, and there are commits for each")
+    check(matrix(titles(PATH=search)) == parts[0], "without a commit it is the first")
+    check(matrix(titles(KVMPMU_MATRIX="2")) == parts[1] and sorted(matrix(titles(KVMPMU_MATRIX="all"))) == sorted(whole)
+          and not matrix(titles(KVMPMU_MATRIX="none")), "KVMPMU_MATRIX chooses")
+    check(not matrix(titles("--matrix", "none", KVMPMU_MATRIX="all")), "less than --matrix does")
+
+
+def watched(place):
+    """Of the hosts that watch themselves a commit chooses one."""
+    def hosts(found):
+        return {re.sub("(-debug).*", r"\1", title.split("/")[1]) for title in found if "-debug" in title}
+
+    everything = titles("--matrix", "none")
+    both = hosts(everything)
+    search = os.path.join(place, "tools") + ":" + os.environ["PATH"]       # of shares()
+    got = [titles(PATH=search, HEAD="%040x" % number) for number in range(32)]
+    turns = [hosts(found) for found in got]
+    check(len(both) > 1 and all(len(turn) < 2 for turn in turns) and set.union(*turns) == both,
+          "at most one host that watches itself in a run, each in its turn", both, turns)
+    check(all({title for title in found if "+" not in title} == {title for title in everything if "-debug" not in title} |
+              {title for title in everything if hosts([title]) == turn} for found, turn in zip(got, turns)),
+          "with all of its tests, and all else")
+
+
+def patterns(whole):
+    check(not matrix(titles("--tests", "vm/emulated-insns guest/")), "a pattern that other tests match leaves the matrix out")
+    name = whole[0].split("/")[1].split("+")[1]
+    its = [title for title in whole if "+%s/" % name in title]
+    for pattern in ("+" + name, name, "*+%s/*" % name):
+        check(sorted(titles("--tests", pattern)) == sorted(its), "'%s' means all its cases, whatever the share" % pattern)
+    check(titles("--tests", whole[-1]) == [whole[-1]] == titles("--tests", whole[-1], "--matrix", "1"), "a title means that case")
+    found = titles("--tests", "vm/emulated-insns", "--matrix", name)
+    check(len(matrix(found)) and len(found) > len(matrix(found)) and set(matrix(found)) <= set(its),
+          "with --matrix it is a pattern for both", found)
+    for what, result in (("configuration", run("--matrix", "nonsense")), ("configuration", run(KVMPMU_MATRIX="nonsense")),
+                         ("pattern of one", run("--tests", "+nonsense")),
+                         ("pattern where there is to be none", run("--tests", "+" + name, "--matrix", "none"))):
+        check(refused(*result), "an unknown %s: one line and the next command" % what, result)
+
+
+def order():
+    def stage(title):
+        level = re.sub(r"^(intel|amd)/(\d[^/]*/)?", "", title).split("/")[0]
+        return "matrix" if "+" in title else "debug" if "-debug" in title else level
+
+    found = [title for title in titles("--matrix", "all") if not title.startswith("tool/")]
+    # Guest tests share boots with those of the host.
+    begins = {which: next(title for title in found if stage(title) == which) for which in ("bare", "host", "vm", "debug", "matrix")}
+    everything = titles("--matrix", "all")
+    places = [everything.index(title) for title in ["tool/runner-verdicts"] + list(begins.values())]
+    check(places == sorted(places), "quick tests of tools begin, then bare, host, vm, debug, and the matrix", begins, places)
+    check(all("+" in title for title in everything[places[-1]:]) and places[3] < everything.index("tool/mutants") < places[-1],
+          "nothing is behind the matrix, and long tests of tools are behind what is plain")
+
+
+def make(place):
+    """make test in a tree where whatever installs or builds only says so."""
+    tree = os.path.join(place, "tree")
+    for name in ("lib/lib.sh", "step/setup", "step/chosen"):
+        os.makedirs(os.path.dirname(os.path.join(tree, "scripts", name)), exist_ok=True)
+        shutil.copy(os.path.join(TOP, "scripts", name), os.path.join(tree, "scripts", name))
+    for name in ("Makefile", "patches", "tests", "tools"):
+        os.symlink(os.path.join(TOP, name), os.path.join(tree, name))
+    put(os.path.join(tree, "scripts/step/packages"), "#!/bin/sh\necho installs\nexit 1\n", 0o755)
+
+    def test(tests, **environment):
+        return run("--no-print-directory", "-C", tree, "test", "TESTS=" + tests, command="make", **environment)
+
+    status, out, err = test("nonsense")
+    said = [line for line in err if not line.startswith("make: ")]
+    check(status and "installs" not in out and len(said) == 2 and "'nonsense'" in said[0] and said[1].startswith("next: "),
+          "make test of what is not there: refused before anything is installed", status, out, err)
+    status, out, err = test("vm/emulated-insns")
+    check("installs" in out, "of what is there: it goes on", status, out, err)
+    # As much of a host as scripts/step/setup needs up to there.
+    bare = os.path.join(place, "bare")
+    os.makedirs(bare)
+    for name in ("sh", "bash", "make", "dirname", "basename", "sort", "df", "awk", "cat"):
+        os.symlink(shutil.which(name), os.path.join(bare, name))
+    status, out, err = test("nonsense", PATH=bare)
+    check("installs" in out, "where there is no python3 to ask: it goes on", status, out, err)
+
+
+def main():
+    place = tempfile.mkdtemp(prefix="matrix.")
+    try:
+        kinds(place)
+        whole = real()
+        shares(place, whole)
+        watched(place)
+        patterns(whole)
+        order()
+        make(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    print("1..%d" % count)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What make run compares between stock and patched KVM: each row is something that a guest's kernel does, what it has to
+ * see, and what it has seen.
+ *
+ * Says "row WHAT|DUE|SEEN" and "cost WHAT|INSTRUCTIONS" a line; tools/demo/demo.py runs it on both and puts them side by side.
+ */
+#include <sys/time.h>
+
+#include "vm.h"
+
+#define TIMES		1000
+#define HALTS		5
+#define MINUS(n)	((1ULL << VM_WIDTH) - (n))
+
+static struct vm vm;
+static struct vm_body body;
+static struct vm_stretch stretch;
+
+static const struct vm_counter counter = {
+	.event = VM_INSNS, .privilege = VM_BOTH, .interrupt = true,
+};
+
+static void row(const char *what, uint64_t due, uint64_t seen)
+{
+	sayf("row %s|%llu|%llu", what, (unsigned long long)due, (unsigned long long)seen);
+}
+
+/* A stretch with one counter; its code may set it to a value, and read it (vm_ops). */
+static void run(const char *letters, enum vm_privilege privilege, uint64_t set)
+{
+	stretch.body = &body;
+	stretch.n = 1;
+	stretch.counter[0] = counter;
+	stretch.counter[0].privilege = privilege;
+	body.get = body.set[0].msr = vm_counter_msr(&counter);
+	body.set[0].value = set;
+	vm_body(&body, letters);
+	vm_stretch(&vm, &stretch);
+}
+
+static void deny(struct vm *vm)
+{
+	static struct {
+		struct kvm_pmu_event_filter head;
+		__u64 events[1];
+	} filter = {
+		.head = { .action = KVM_PMU_EVENT_DENY, .nevents = 1 },
+		.events = { 0xc0 },
+	};
+
+	must(!ioctl(vm->fd, KVM_SET_PMU_EVENT_FILTER, &filter), "a filter");
+}
+
+static void off(void)
+{
+	if (vm_seen.amd)
+		wrmsr(MSR_AMD_CTL0, 0);
+	else
+		wrmsr(MSR_GLOBAL_CTRL, 0);
+}
+
+/* All but the last write, which starts the counter. */
+static void set_up(uint64_t value)
+{
+	/* The last time may have ended in its sleep. */
+	off();
+	vm_seen.pmis = 0;
+	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(vm_counter_msr(&counter), value & VM_MASK);
+	if (vm_seen.amd)
+		return;
+	wrmsr(MSR_GLOBAL_OVF_CTRL, rdmsr(MSR_GLOBAL_STATUS));
+	wrmsr(MSR_EVNTSEL0, vm_selector(&counter));
+}
+
+static void on(void)
+{
+	if (vm_seen.amd)
+		wrmsr(MSR_AMD_CTL0, vm_selector(&counter));
+	else
+		wrmsr(MSR_GLOBAL_CTRL, 1);
+}
+
+static void cpuid(uint64_t times)
+{
+	while (times--) {
+		uint32_t a = 0, b, c = 0, d;
+
+		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d));
+	}
+}
+
+/*
+ * The counter passes its end by the very instruction that halts the guest: enabling WRMSR, ten NOPs, STI, HLT; and on AMD
+ * the VMRUN with which the host goes on behind the WRMSR counts as well.
+ */
+#define TO_HLT		(1 + 10 + 1 + 1 + vm_seen.amd)
+
+static void halt(void *unused)
+{
+	uint32_t msr = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	uint64_t value = vm_seen.amd ? vm_selector(&counter) : 1;
+
+	(void)unused;
+	set_up(-TO_HLT);
+	asm volatile("wrmsr\n\t.rept 10\n\tnop\n\t.endr\n\tsti\n\thlt\n\tcli"
+		     : : "c" (msr), "a" ((uint32_t)value), "d" ((uint32_t)(value >> 32)) : "memory");
+	off();
+}
+
+static volatile sig_atomic_t sleeps;
+
+static void wake(int number)
+{
+	(void)number;
+	sleeps = 1;
+	vm.run->immediate_exit = 1;
+}
+
+/* 1 if the guest wakes by itself. */
+static unsigned int halted(void)
+{
+	struct kvm_regs regs = { .rip = (uint64_t)vm_entry, .rsp = VM_TOP(0), .rflags = 2, .rdi = (uint64_t)halt };
+	struct sigaction action = { .sa_handler = wake }, before;
+	struct itimerval timer = { .it_value = { .tv_usec = 100000 } }, never = { };
+
+	struct kvm_mp_state runs = { .mp_state = KVM_MP_STATE_RUNNABLE };
+
+	sigaction(SIGALRM, &action, &before);
+	must(!ioctl(vm.vcpu, KVM_SET_MP_STATE, &runs), "it runs");
+	must(!ioctl(vm.vcpu, KVM_SET_REGS, &regs), "registers");
+	sleeps = 0;
+	setitimer(ITIMER_REAL, &timer, NULL);
+	while (!sleeps) {
+		int status = ioctl(vm.vcpu, KVM_RUN, 0);
+
+		if (!status && vm.run->exit_reason == KVM_EXIT_IO && vm.run->io.port == VM_DONE)
+			break;
+		must(!status || errno == EINTR, "the guest runs");
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	vm.run->immediate_exit = 0;
+	must(!ioctl(vm.vcpu, KVM_SET_MP_STATE, &runs), "it runs");
+	return !sleeps;
+}
+
+static uint64_t host_insns(void)
+{
+	return mark_read(TRUTH_INSNS_HOST_KERNEL);
+}
+
+static uint64_t wrmsr_cost, cpuid_cost;
+
+static void costs(void *unused)
+{
+	uint64_t begin;
+	unsigned int i;
+
+	(void)unused;
+	set_up(0);
+	on();
+	begin = host_insns();
+	cpuid(TIMES);
+	cpuid_cost = (host_insns() - begin) / TIMES;
+	begin = host_insns();
+	for (i = 0; i < TIMES; i++) {
+		off();
+		on();
+	}
+	wrmsr_cost = (host_insns() - begin) / TIMES;
+	off();
+}
+
+int main(void)
+{
+	unsigned int i, woken = 0;
+
+	must(mark_present(), "this is our machine");
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+
+	run("c1000", VM_BOTH, 0);
+	row("counts 1,000 CPUIDs and what is around them", vm_expected(&stretch, 0), stretch.counter[0].value);
+	run("n300 S n50 (cn3)9", VM_KERNEL, 10);
+	row("sets a running counter to 10: PMIs", 0, vm_seen.pmis);
+	run("U n500 K S U n1500 K n", VM_USER, MINUS(100));
+	row("sets a running counter to 100 from its end: PMI after", 100, vm_seen.pmis ? vm_pmi_events(&stretch, 0, 0, 0) : 0);
+
+	/* A guest that was left asleep may have an NMI under way, and takes no other one: each has its own. */
+	for (i = 0; i < HALTS; i++) {
+		woken += halted();
+		vm_close(&vm);
+		vm_open(&vm);
+		vm_call(&vm, vm_guest_prepare, NULL);
+	}
+	row("halts by the instruction that ends a counter, 5 times: wakes", HALTS, woken);
+
+	vm.hook = deny;
+	run("n5 H G c500", VM_KERNEL, 0);
+	for (i = 0; body.point[i].letter != VM_OP_GET; i++)
+		;
+	row("goes on when its owner has filtered the event: counts", 0, stretch.counter[0].value - vm_seen.point[i].value);
+	vm_close(&vm);
+
+	vm_open(&vm);
+	vm_call(&vm, vm_guest_prepare, NULL);
+	vm_call(&vm, costs, NULL);
+	sayf("cost a CPUID while a counter counts|%llu", (unsigned long long)cpuid_cost);
+	sayf("cost a counter stopped and started|%llu", (unsigned long long)wrmsr_cost);
+	vm_close(&vm);
+	check(1, "report");
+	return check_done();
+}
