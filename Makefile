@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test bench check series rebase apply modules deb dkms clean
+.PHONY: help run test bench check tree export series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -29,6 +29,13 @@ bench:
 
 check:
 	@scripts/cmd/check
+
+tree:
+	@scripts/step/packages series
+	@scripts/cmd/tree
+
+export:
+	@scripts/cmd/export
 
 series:
 	@scripts/step/packages series

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: KUnit finds nothing wrong with the overlay.
+# Rule: KUnit finds nothing wrong with pmc_count.h and the watchdog of a mediated vPMU.
 #
 # Each such module in /lib/kunit has one suite of its own name less "_test"; what KUnit
 # has to say of it is in debugfs, one line a case, indented by four.

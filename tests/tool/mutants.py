@@ -74,10 +74,8 @@ def patch(base, mutants):
     """What makes of our sources those with all mutants in them; a mutant is (number, stanza)."""
     files, pieces = {}, {}
     for name in sorted({"pmu.c", "pmu.h"} | {mutant["file"] for _, mutant in mutants if "file" in mutant}):
-        # The overlay's, or the base's with our seams.
-        ours = os.path.join(TOP, "arch/x86/kvm", name)
-        theirs = os.path.join(TOP, "build", base, "linux/arch/x86/kvm", name)
-        with open(ours if os.path.exists(ours) else theirs) as source:
+        path = os.path.join(TOP, "build", base, "linux/arch/x86/kvm", name)
+        with open(path) as source:
             files[name] = source.read()
     mutated = dict(files)
     for number, mutant in mutants:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The series of a base as mails, for scripts that apply them to a tree which is no
+# git repository.  Source it after lib.sh.  scripts/lib/series.py has the rest.
+
+# mail_names BASE: the names of its patches, in order.
+mail_names() {
+	[ ! -f "patches/$1/series" ] ||
+		sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "patches/$1/series"
+}
+
+# whole_mails BASE: the paths of its mails, with the new files that they bring.  In
+# the DKMS package the patches are whole already.
+whole_mails() {
+	local dir=patches/$1 name
+	if [ -x scripts/lib/series.py ]; then
+		dir=build/$1/mails
+		rm -rf "$dir"
+		pass scripts/lib/series.py mails "$1" "$dir"
+	fi
+	for name in $(mail_names "$1"); do
+		[ -f "$dir/$name" ] ||
+			die "patches/$1/series lists $name, which does not exist" "ls patches/$1"
+		printf '%s\n' "$dir/$name"
+	done
+}
+
+# touched MAIL...: the files that these edit or add.
+touched() {
+	[ $# -eq 0 ] || sed -n -e 's,^+++ [^/]*/\([^[:space:]]*\).*,\1,p' "$@" | sort -u
+}
+
+# brought MAIL...: the files that these add.
+brought() {
+	[ $# -eq 0 ] || awk '/^--- / { new = $2 == "/dev/null" } /^\+\+\+ / && new { sub(/^[^\/]*\//, "", $2); print $2 }' "$@" | sort -u
+}
+
+# apply_mail DIR MAIL LOG [-R]: apply MAIL to the files in DIR; git knows no fuzz.
+# Status 1 if it does not apply; then nothing is changed, and 'rejected LOG' says
+# where.  DIR lies in this repository, maybe, but is not of it.
+apply_mail() {
+	GIT_CEILING_DIRECTORIES=$(dirname "$(realpath "$1")") GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null \
+		git -C "$1" apply --whitespace=nowarn ${4:+"$4"} "$(realpath "$2")" > "$3" 2>&1
+}
+
+# rejected LOG: the first hunk that could not be applied, as FILE:LINE.
+rejected() {
+	sed -nE \
+		-e '/^error: patch failed: /{s///p; q}' \
+		-e '/^error: (.*): (does not exist|No such file).*/{s//\1:1 (not there)/p; q}' \
+		-e '/^error: (.*): already exists.*/{s//\1:1 (there already)/p; q}' \
+		-e '/^error: /{s///p; q}' "$1" | grep . || echo "all of it"
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What commands in Python share with those in shell (lib.sh): how a step is shown, and how an error ends."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+# Only the outermost command speaks when something ends early.
+DEPTH = int(os.environ.get("KVMPMU_DEPTH", "0"))
+os.environ["KVMPMU_DEPTH"] = str(DEPTH + 1)
+
+
+class Failed(Exception):
+    """One line for the cause; following is the command to run next, status the exit code."""
+
+    def __init__(self, line, following="", status=1):
+        super().__init__(line)
+        self.following, self.status = following, status
+
+
+def again():
+    """The command that a user repeats after an error."""
+    return os.environ.get("NEXT") or " ".join([os.path.relpath(sys.argv[0], TOP)] + sys.argv[1:])
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def step(what):
+    """Show what is done, and how long it took."""
+    began = time.monotonic()
+    print("  %s..." % what, end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    except BaseException:
+        note("")
+        raise
+    note(" %.1f s" % (time.monotonic() - began))
+
+
+def run(command, **more):
+    """Run a command; its output, as text.  Raises subprocess.CalledProcessError with stderr."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          errors="surrogateescape", stdin=None if "input" in more else subprocess.DEVNULL, **more).stdout
+
+
+def pass_on(command):
+    """Run a command of ours that explains its own failure; return its standard output."""
+    done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout
+
+
+def room(megabytes):
+    """Refuse what would fill the disk in ten minutes."""
+    os.makedirs(os.path.join(TOP, "build"), exist_ok=True)
+    free = shutil.disk_usage(os.path.join(TOP, "build")).free >> 20
+    if free < megabytes:
+        raise Failed("disk full: build has %d MiB free, about %d MiB are needed" % (free, megabytes),
+                     "df -h build   # make room, then: %s" % again())
+
+
+@contextlib.contextmanager
+def hold(name):
+    """Wait until no other command works on the same thing."""
+    path = os.path.join(TOP, "build", ".lock." + name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note("  %s: waiting for another command of this repository" % name)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def command(main):
+    """Run main(), and end as all commands here do: an error is one line, and the next command is the last one."""
+    os.chdir(TOP)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failed as failed:
+        line, following, status = str(failed), failed.following, failed.status
+    except subprocess.CalledProcessError as failed:
+        said = (failed.stderr or failed.stdout or "").strip().splitlines() or ["status %d" % failed.returncode]
+        line, following, status = "'%s': %s" % (" ".join(failed.cmd[:6]), said[-1]), "", 1
+    except KeyboardInterrupt:
+        if DEPTH == 0:
+            note("\ninterrupted: what was half made will not be used\nnext: %s" % again())
+        sys.exit(130)
+    print("error: %s\nnext: %s" % (line, following or again()), file=sys.stderr)
+    sys.exit(status)

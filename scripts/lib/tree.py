@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A base's tree as a git repository: how it is made, and how it follows the series.  scripts/cmd/tree says what for."""
+
+import os
+import shutil
+import subprocess
+
+import series
+from series import BRANCH, SERIES, Repository
+from steps import Failed, note, room, step
+
+
+def read(path):
+    try:
+        with open(path) as text:
+            return text.read().strip()
+    except OSError:
+        return ""
+
+
+def write(path, text):
+    with open(path + ".new", "w") as out:
+        out.write(text + "\n")
+    os.replace(path + ".new", path)
+
+
+def unpack(deb, place):
+    """Debian's linux-source-VERSION, into a directory of its own."""
+    shutil.rmtree(place, ignore_errors=True)
+    os.makedirs(place)
+    script = ("set -o pipefail; dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |"
+              " tar -x -I 'xz -dT0' -C \"$2\" --strip-components=1")
+    subprocess.run(["bash", "-c", script, "unpack", deb, place], check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if not os.path.exists(os.path.join(place, "Kbuild")):
+        raise Failed("%s has no kernel's source in it" % os.path.basename(deb), "dpkg-deb -c %s" % deb)
+
+
+def begin(repository, deb):
+    """The tree of another source package, and nothing that was built of the last one."""
+    base, place, name = repository.base, repository.place, os.path.basename(deb)
+    if repository.exists() and (repository.busy() or local_work(repository)):
+        raise Failed("build/%s/linux has work that is not exported, of another source than %s" % (base, name),
+                     "make export BASE=%s   # or: rm -rf build/%s/linux" % (base, base))
+    room(5000)
+    for what in ("stamp.prepare", "stamp.series", "source"):
+        if os.path.exists(os.path.join(place, what)):
+            os.unlink(os.path.join(place, what))
+    with step("%s: unpack %s" % (base, name)):
+        for what in ("linux", "linux.new", "obj"):
+            shutil.rmtree(os.path.join(place, what), ignore_errors=True)
+        unpack(deb, os.path.join(place, "linux.new"))
+    with step("%s: commit it" % base):
+        new = Repository(base)
+        new.tree += ".new"
+        new.git("init", "-q", "-b", BRANCH)
+        new.git("tag", "base", new.record(name))
+        new.git("reset", "-q", "--mixed", "base")
+        os.rename(new.tree, repository.tree)
+    write(os.path.join(place, "source"), name)
+
+
+def local_work(repository):
+    """Is there anything in the tree that the series has not?"""
+    return bool(repository.dirty()) or not repository.has(SERIES) or \
+        repository.git("rev-parse", "HEAD") != repository.git("rev-parse", SERIES) and \
+        repository.git("rev-parse", "HEAD") != repository.git("rev-parse", "base^{commit}")
+
+
+def update(repository):
+    """Bring the tree to the series, unless a person has been at work in it."""
+    base, stamp = repository.base, os.path.join(repository.place, "stamp.series")
+    if repository.busy():
+        raise Failed("build/%s/linux is in the middle of a rebase" % base,
+                     "cd build/%s/linux   # git rebase --continue, or --abort" % base)
+    local = repository.has(SERIES) and local_work(repository)
+    want = series.digest(base)
+    if not repository.has(SERIES) or read(stamp) != want:
+        found = series.mails(base)
+        with step("%s: commit %d mails" % (base, len(found))):
+            new = repository.commits(found)
+        if local:
+            if repository.dirty() or repository.git("rev-parse", "HEAD^{tree}") != repository.git("rev-parse", new + "^{tree}"):
+                raise Failed("patches/%s and build/%s/linux have both changed" % (base, base),
+                             "git -C build/%s/linux reset --hard %s   # or, to keep that: git checkout patches/%s" %
+                             (base, SERIES, base))
+            local = False
+        repository.git("checkout", "-q", "-B", BRANCH, new)
+        repository.git("update-ref", SERIES, new)
+        write(stamp, want)
+    if local:
+        note("  %s: build/%s/linux has changes that are not exported: these are built" % (base, base))
