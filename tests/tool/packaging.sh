@@ -208,7 +208,7 @@ build() {
 		printf 'status %d, wanted %d\n' $status "$2" | cat - "$work/err" | sed 's/^/#   /'
 	fi
 }
-check="$package/scripts/modules --dkms --check --release $release --headers"
+check="$package/scripts/cmd/modules --dkms --check --release $release --headers"
 # shellcheck disable=SC2086 # words
 {
 	says "package: can be built for Debian's kernel" 0 "" $check "$headers"
