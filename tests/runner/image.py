@@ -290,7 +290,9 @@ def kernel_paths(base):
         raise Failed("the kernel of base %s is not built" % base, _next(how))
     with open(order) as lines:
         modules = [os.path.join(place, os.path.basename(line.strip())) for line in lines if line.strip()]
-    return host, os.path.join(TOP, "build", plain, "obj/vmlinux"), modules
+    # A guest has the kernel of its host.
+    guest = os.path.join(TOP, where, "vmlinux") if "/debian-" in where else os.path.join(TOP, "build", plain, "obj/vmlinux")
+    return host, guest, modules
 
 
 def kernel(base):

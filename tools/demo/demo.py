@@ -70,6 +70,7 @@ COST_OF = {
     "sample": "a sample",
 }
 # The host as Debian boots it.
+DEBIAN_OWN = " (Debian's own kernel, our KVM modules)"
 DEBIAN = {"kargs": "nmi_watchdog=1", "cpus": 2}
 
 COST_NOTES = """
@@ -161,7 +162,7 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
            not any(line.startswith("1..") for line in verdict.lines):
             why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else reason
             raise Failed("%s: %s did not come to its end: %s" % (vendor, name, why), "less %s/console" % where)
-    kinds = {"stock": ", stock KVM", "mediated": ", mediated vPMU"}
+    kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU"}
     say("  %s%s%s: %.1f s, logs in %s" % (vendor, kinds.get(kind, ""), ", " + kargs if kargs else "",
                                           time.monotonic() - began, where))
     return verdicts, logs
@@ -174,6 +175,16 @@ def accounting(verdicts):
         if kind in ("row", "cost"):
             what, *numbers = rest.split("|")
             yield kind, what, [int(number) for number in numbers]
+
+
+def variant_of(base):
+    """The host that shows a base: Debian's own kernel where the series is modules only, as a user has it; else our build."""
+    return base + "-debian" if os.path.isdir(os.path.join(TOP, "patches", base, "debian")) else base
+
+
+def release(base):
+    with open(os.path.join(TOP, "build/debian-" + base, "release")) as text:
+        return text.read().strip()
 
 
 def has_mediated(base):
@@ -276,15 +287,17 @@ def main():
     try:
         options = arguments()
         vendors = VENDORS if options.vendor == "all" else (options.vendor,)
-        for variant in (options.base, options.base + "-stock"):
+        host = variant_of(options.base)
+        for variant in (host, host + "-stock"):
             image.kernel_paths(variant)
-        say("base %s: a guest under KVM on the machine, as %s"
-            % (options.base, " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
+        say("base %s%s: a guest under KVM on the machine, as %s"
+            % (options.base, DEBIAN_OWN if host != options.base else "",
+               " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
         head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
-        mediated = has_mediated(options.base)
+        mediated = has_mediated(host)
         with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say), \
                 concurrent.futures.ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-            jobs = [pool.submit(measure, options.base, vendor, mediated, stopping) for vendor in vendors]
+            jobs = [pool.submit(measure, host, vendor, mediated, stopping) for vendor in vendors]
             try:
                 waiting = set(jobs)
                 while waiting:
@@ -297,8 +310,9 @@ def main():
                     job.cancel()
                 raise
         results = [job.result() for job in jobs]
-        print("\nKernel %s with our series, host and guest; perf: Debian's, in the guest%s\n"
-              % (options.base, "; perf-based vPMU" if mediated else ""))
+        print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
+              % ("Debian's own kernel %s with our KVM modules, built by DKMS" % release(options.base) if host != options.base else
+                 "Kernel %s with our series" % options.base, "; perf-based vPMU" if mediated else ""))
         show(head, [first for first, _, _, _ in results])
         if mediated:
             print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)\n")
