@@ -34,6 +34,12 @@ def unpack(deb, place):
                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if not os.path.exists(os.path.join(place, "Kbuild")):
         raise Failed("%s has no kernel's source in it" % os.path.basename(deb), "dpkg-deb -c %s" % deb)
+    # Debian ignores all but its own packaging at the top: new files would not be seen.
+    ignore = os.path.join(place, ".gitignore")
+    with open(ignore) as lines:
+        text = lines.read()
+    with open(ignore, "w") as out:
+        out.write("".join(line for line in text.splitlines(True) if line.strip() not in ("/*", "!/debian/")))
 
 
 def begin(repository, deb):
