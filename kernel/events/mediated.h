@@ -7,14 +7,27 @@
 
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
-/* What core.c does for mediated.c, on this CPU with IRQs off. */
+/* The host's active events on a CPU, as far as a guest's turn depends on them. */
+enum perf_host_events {
+	PERF_HOST_NONE,
+	PERF_HOST_WATCHDOG,	/* only the NMI watchdog's */
+	PERF_HOST_COUNTS,
+};
+
+/* core.c; on this CPU, with IRQs disabled. */
 void perf_mediated_set_clocks(bool stop);
 
-/* What mediated.c does for core.c. */
+/* mediated_events.c; on this CPU, with IRQs disabled. */
+enum perf_host_events perf_mediated_host_events(struct pmu *pmu, enum perf_host_events kind);
+void perf_mediated_stop_events(struct pmu *pmu);
+void perf_mediated_start_events(struct pmu *pmu);
+
+/* mediated.c and mediated_account.c, for core.c. */
+unsigned int perf_mediated_nr_pmus(void);
 void perf_mediated_add_pmu(struct pmu *pmu);
 int perf_mediated_account_event(struct perf_event *event);
 void perf_mediated_unaccount_event(struct perf_event *event);
-void __perf_mediated_claim_pmu(void);
+void __perf_mediated_reclaim_pmu(void);
 
 static inline bool perf_pmu_is_mediated(const struct pmu *pmu)
 {
@@ -25,10 +38,10 @@ static inline bool perf_pmu_is_mediated(const struct pmu *pmu)
  * An event of @pmu is about to go on this CPU, or to leave it.  If the PMU is parked, the guest
  * has left it when this returns.
  */
-static __always_inline void perf_mediated_claim_pmu(const struct pmu *pmu)
+static __always_inline void perf_mediated_reclaim_pmu(const struct pmu *pmu)
 {
 	if (perf_guest_has_pmu() && perf_pmu_is_mediated(pmu))
-		__perf_mediated_claim_pmu();
+		__perf_mediated_reclaim_pmu();
 }
 
 /*
@@ -63,7 +76,7 @@ static inline void perf_mediated_add_pmu(struct pmu *pmu) { }
 static inline int perf_mediated_account_event(struct perf_event *event) { return 0; }
 static inline void perf_mediated_unaccount_event(struct perf_event *event) { }
 static inline bool perf_pmu_is_mediated(const struct pmu *pmu) { return false; }
-static inline void perf_mediated_claim_pmu(const struct pmu *pmu) { }
+static inline void perf_mediated_reclaim_pmu(const struct pmu *pmu) { }
 static inline int perf_mediated_reload(const struct perf_event *event) { return 0; }
 
 #define perf_host_clock_of(holder)	((void)(holder), NULL)

@@ -7,7 +7,7 @@ virtual report
 identifier perf = { perf_event_pause, perf_event_period, perf_event_enable, perf_event_disable, perf_event_read_value,
 	perf_event_release_kernel, perf_event_create_kernel_counter, pmc_pause_counter, pmc_resume_counter,
 	pmc_reprogram_counter, pmc_release_perf_event, pmc_stop_counter, pmc_read_counter, pmc_write_counter,
-	reprogram_counter, kvm_pmu_handle_event, kvm_pmu_settle };
+	reprogram_counter, kvm_pmu_handle_event, kvm_pmu_flush_pending };
 position p;
 @@
 (
@@ -24,7 +24,7 @@ identifier fn =~ "fastpath|_irqoff$|_pmu_count_emulated$|_pmu_(instruction|branc
 identifier perf = { perf_event_pause, perf_event_period, perf_event_enable, perf_event_disable, perf_event_read_value,
 	perf_event_release_kernel, perf_event_create_kernel_counter, pmc_pause_counter, pmc_resume_counter,
 	pmc_reprogram_counter, pmc_release_perf_event, pmc_stop_counter, pmc_read_counter, pmc_write_counter,
-	reprogram_counter, kvm_pmu_handle_event, kvm_pmu_settle };
+	reprogram_counter, kvm_pmu_handle_event, kvm_pmu_flush_pending };
 position p;
 @@
 fn(...)

@@ -296,12 +296,12 @@ static void in_between(void)
 	pthread_join(thread, NULL);
 	sayf("# %u events opened, %u counted; loads %llu, puts %llu, of which for perf %llu; PMIs %llu, emulated overflows %llu",
 	     opened, counted, (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
-	     (unsigned long long)vm_stat(&vm, "pmu_leaves"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
+	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));
 	check_equal("stretches that are not exact, or without their PMI", bad, 0, "of 200");
 	check_between("off by an interruption of their ends", off, 0, 5, "of 200");
 	check(opened > 20, "events of the host came and went");
-	check(vm_stat(&vm, "pmu_leaves") > 0, "some while the guest's registers were parked");
+	check(vm_stat(&vm, "pmu_reclaims") > 0, "some while the guest's registers were parked");
 }
 
 int main(void)

@@ -138,10 +138,10 @@ static void run(unsigned int cpu, bool v2)
 	sayf("# CPU %u%s: events of others %u; loads %llu, puts %llu, of which for perf %llu; PMIs %llu", cpu,
 	     v2 ? ", PerfMonV2" : "", others->opened,
 	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
-	     (unsigned long long)vm_stat(&vm, "pmu_leaves"), (unsigned long long)vm_stat(&vm, "pmu_pmis"));
+	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"));
 	check_equal("stretches without their PMI", bad, 0, "each has one");
 	check(others->opened > 5, "events of the host came and went");
-	leaves += vm_stat(&vm, "pmu_leaves");
+	leaves += vm_stat(&vm, "pmu_reclaims");
 	masked();
 	check(vm_stat(&vm, "pmu_loads") > STRETCHES && vm_stat(&vm, "pmu_puts") > STRETCHES, "the PMU has changed hands");
 	vm_close(&vm);

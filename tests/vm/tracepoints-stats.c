@@ -17,7 +17,7 @@ static const struct seen {
 } all[] = {
 	{ "kvm_pmu_load", "", "pmu_loads" },
 	{ "kvm_pmu_put", "", "pmu_puts" },
-	{ "kvm_pmu_put", "for the host", "pmu_leaves" },
+	{ "kvm_pmu_put", "for the host", "pmu_reclaims" },
 	{ "kvm_pmu_pmi", "", "pmu_pmis" },
 	{ "kvm_pmu_emulated_overflow", "", "pmu_emulated_overflows" },
 };
@@ -124,7 +124,7 @@ int main(void)
 		stat[i] = vm_stat(&vm, all[i].stat) - stat[i];
 		check_equal(all[i].stat, stat[i], lines, "as many as lines of the tracepoint");
 		/* Nothing of the host wants the PMU here. */
-		check(!stat[i] == !strcmp(all[i].stat, "pmu_leaves"), "%s: %llu", all[i].stat, (unsigned long long)stat[i]);
+		check(!stat[i] == !strcmp(all[i].stat, "pmu_reclaims"), "%s: %llu", all[i].stat, (unsigned long long)stat[i]);
 	}
 	check_equal("PMIs in /proc/interrupts", vpmi + nmi, hardware, "as many as the machine has delivered, the watchdog's with them");
 	check_equal("pmu_pmis", stat[3], vpmi, "the guest's");

@@ -387,7 +387,7 @@ int main(void)
 	with_host(NO_EVENT);
 	sayf("# loads %llu, puts %llu, of which for perf %llu; exits for VMX's timer %llu",
 	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
-	     (unsigned long long)vm_stat(&vm, "pmu_leaves"),
+	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"),
 	     (unsigned long long)(g.amd ? 0 : mark_read(TRUTH_EXITS_BY_REASON + 52)));
 	check(vm_stat(&vm, "pmu_loads") > ARRAY_SIZE(ways) * TIMES, "the PMU has changed hands");
 	vm_close(&vm);

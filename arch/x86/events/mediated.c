@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The performance counters' interrupt, while a guest has the counters.
+ * The PMI while a guest owns the PMU.
  *
- * The host takes it as an NMI.  A guest's would be one of a kind that nobody
- * could tell from the host's without a look at the PMU, and would reach the
- * host whatever the guest has masked.  So LVTPC is the guest's as long as the
- * counters are, with a vector of its own.
+ * The host takes its PMIs as NMIs.  If guests' PMIs were NMIs, too, the NMI handler could
+ * not tell them from the host's without reading the PMU, and they would arrive even while
+ * the guest has LVTPC masked.  So LVTPC is the guest's while the guest owns the PMU, with
+ * a vector of its own.
  *
- * LVTPC is switched only while no counter can count, i.e. with the global
- * control at 0, lest an overflow goes the way of the wrong owner:
+ * Switch LVTPC only while no counter can count, i.e. with the global control at 0, so that
+ * no overflow is delivered to the wrong owner:
  *
- *	load:	host's events out, global control 0, LVTPC, guest's registers
- *	put:	global control 0, guest's registers saved, LVTPC, host's events in
+ *	to the guest:	stop the host's events, global control 0, LVTPC, guest's registers
+ *	to the host:	global control 0, save the guest's registers, LVTPC, host's events
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
 #include <linux/export.h>
-#include <linux/hardirq.h>
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
 #include <linux/lockdep.h>
@@ -24,7 +23,6 @@
 #include <linux/percpu.h>
 
 #include <asm/apic.h>
-#include <asm/idtentry.h>
 #include <asm/irq_vectors.h>
 #include <asm/msr.h>
 #include <asm/perf_mediated.h>
@@ -33,22 +31,22 @@
 
 DEFINE_PER_CPU(bool, perf_guest_lvtpc);
 /*
- * So many NMIs without a cause are ones that the host was owed when guests took
- * over, until this time in jiffies.
+ * The number of NMIs of the host that may still arrive after a guest was given the PMU,
+ * and the time, in jiffies, until which they may.
  */
 static DEFINE_PER_CPU(unsigned int, late_host_nmis);
 static DEFINE_PER_CPU(unsigned long, late_host_nmis_end);
 
 /*
- * The NMI comes at once, but for what blocks it: a guest's own NMI that was
- * injected and is not over.  As long as AMD's driver takes NMIs to be latent.
+ * Such an NMI is delivered at once unless NMIs are blocked, e.g. because the guest handles
+ * an NMI that KVM has injected.  AMD's driver expects latent NMIs for the same time.
  */
 #define LATE_HOST_NMI	(HZ / 10)
 
 /*
- * Counters of the host may have overflowed in the last moment before they were
- * stopped, and their NMIs be on the way.  The events have been updated, and the
- * NMIs have nothing left to do, but they must not become unknown ones.
+ * A counter of the host may have overflowed just before it was stopped, and its NMI may
+ * not have arrived yet.  Its event was updated when it was stopped, so the NMI has nothing
+ * left to do, but it must not be reported as an unknown one.
  */
 static void expect_host_nmis(void)
 {
@@ -58,7 +56,7 @@ static void expect_host_nmis(void)
 	if (!perf_mediated_host_waits())
 		return;
 
-	/* Intel masks LVTPC with the first one. */
+	/* On Intel, LVTPC is masked with the first one. */
 	if (boot_cpu_has(X86_FEATURE_PERFMON_V2)) {
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
 		nr = hweight64(status);
@@ -70,7 +68,7 @@ static void expect_host_nmis(void)
 	if (!nr)
 		return;
 
-	/* Those that have not come by now were taken with another one's cause. */
+	/* NMIs that have not arrived by now were merged with others. */
 	if (time_after(jiffies, __this_cpu_read(late_host_nmis_end)))
 		__this_cpu_write(late_host_nmis, 0);
 
@@ -79,21 +77,21 @@ static void expect_host_nmis(void)
 }
 
 /**
- * perf_load_guest_lvtpc - route this CPU's PMIs to the guest
- * @lvtpc: the guest's own LVTPC, of which the mask bit counts
+ * perf_route_pmi_to_guest - route this CPU's PMIs to the guest
+ * @lvtpc: the guest's own LVTPC, of which only the mask bit is used
  *
- * Between perf_load_guest_context() and the load of the guest's registers, with
- * the global control at 0.  Again, if the guest's mask bit has changed.
+ * Called after perf_give_pmu_to_guest() and before the guest's registers are loaded, with
+ * the global control at 0; and again when the guest's mask bit changes.
  *
- * From here on the NMI handler does not touch the PMU, and nothing is left in
- * the counters of host events that are gone: the guest may know of fewer
- * counters than there are, and load only these.
+ * From now on the NMI handler does not touch the PMU.  Counters of host events that were
+ * closed are zeroed: the guest may have fewer counters than there are, and the caller
+ * loads only the guest's.
  *
- * Return: the counters, numbered as in the global control, that perf has used since
- * the last perf_put_guest_lvtpc() on this CPU, them or their selectors.  Nothing the
- * second time.
+ * Return: the counters, numbered as in the global control, that perf has used since the
+ * last perf_route_pmi_to_host() on this CPU, or whose selectors it has; 0 for a repeated
+ * call.
  */
-u64 perf_load_guest_lvtpc(u32 lvtpc)
+u64 perf_route_pmi_to_guest(u32 lvtpc)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
 	u64 used = 0;
@@ -103,7 +101,7 @@ u64 perf_load_guest_lvtpc(u32 lvtpc)
 	if (WARN_ON_ONCE(!perf_guest_has_pmu()))
 		return 0;
 
-	/* The NMI handler writes LVTPC: it has to know before it is changed. */
+	/* The NMI handler writes LVTPC, and must stop doing so before LVTPC changes. */
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
 		x86_pmu_clear_dirty(cpuc);
 		bitmap_to_arr64(&used, cpuc->used, X86_PMC_IDX_MAX);
@@ -116,16 +114,15 @@ u64 perf_load_guest_lvtpc(u32 lvtpc)
 
 	return used;
 }
-EXPORT_SYMBOL_GPL(perf_load_guest_lvtpc);
+EXPORT_SYMBOL_GPL(perf_route_pmi_to_guest);
 
 /**
- * perf_put_guest_lvtpc - route this CPU's PMIs to the host
+ * perf_route_pmi_to_host - route this CPU's PMIs to the host
  *
- * After the guest's registers have been saved, with the global control at 0 and
- * neither an overflow left in the PMU's status nor a value in its counters and
- * selectors, and before perf_put_guest_context().
+ * Called after the guest's registers were saved and before perf_take_pmu_from_guest().
+ * The global control and the overflow status are 0, and so are the counters and selectors.
  */
-void perf_put_guest_lvtpc(void)
+void perf_route_pmi_to_host(void)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
 
@@ -134,7 +131,7 @@ void perf_put_guest_lvtpc(void)
 	if (WARN_ON_ONCE(!__this_cpu_read(perf_guest_lvtpc)))
 		return;
 
-	/* Selectors are written by the driver itself, as it starts its events anew. */
+	/* The driver caches the fixed control; selectors it writes when it starts events. */
 	x86_pmu_forget_fixed_ctrl(cpuc);
 	bitmap_zero(cpuc->used, X86_PMC_IDX_MAX);
 
@@ -142,12 +139,12 @@ void perf_put_guest_lvtpc(void)
 	barrier();
 	__this_cpu_write(perf_guest_lvtpc, false);
 }
-EXPORT_SYMBOL_GPL(perf_put_guest_lvtpc);
+EXPORT_SYMBOL_GPL(perf_route_pmi_to_host);
 
 /*
- * An NMI without a cause, because the PMU is a guest's by now or was in between:
- * is it one that the host was owed?  On AMD it can also be one of several, the
- * first of which has dealt with all.
+ * An NMI arrived for which the PMU shows no cause, because a guest owns the PMU, or owned
+ * it in between.  Return true if the host was owed it.  On AMD it can also be one of
+ * several NMIs, the first of which has handled all overflows.
  */
 bool perf_guest_lvtpc_nmi(void)
 {
@@ -161,10 +158,3 @@ bool perf_guest_lvtpc_nmi(void)
 }
 
 NOKPROBE_SYMBOL(perf_guest_lvtpc_nmi);
-
-DEFINE_IDTENTRY_SYSVEC(sysvec_perf_guest_pmi)
-{
-	apic_eoi();
-	inc_irq_stat(perf_guest_pmis);
-	perf_mediated_pmi();
-}

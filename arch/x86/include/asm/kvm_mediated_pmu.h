@@ -1,77 +1,78 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A vCPU's part in a mediated vPMU; see arch/x86/kvm/pmu_mediated.c. */
+/* The state of a vCPU's mediated PMU; see arch/x86/kvm/mediated_pmu/. */
 #ifndef _ASM_X86_KVM_MEDIATED_PMU_H
 #define _ASM_X86_KVM_MEDIATED_PMU_H
 
 #include <linux/types.h>
 
 #define KVM_MEDIATED_PMU_MAX_GP		8
-/* The fixed counters' common selector, beside the general ones in @stale. */
+/* Bit of @eventsel_stale for the control of all fixed counters, next to the general ones. */
 #define KVM_MEDIATED_PMU_FIXED		32
 
 /**
- * struct kvm_mediated_pmu - what the registers hold, or shall hold, for a vCPU
- * @active: the vCPU has the PMU itself while it runs; constant once it has run
- * @all_counters: it knows of every counter that the CPU has
- * @narrow: it takes its counters for narrower than they are
- * @switches: the PMU is handed to it for its turn.  Else it is dormant: no selector
- *	is on, and the guest exits for whatever it does with its PMU.  Changes
- *	together with intercepts and controls, in the vendor's recalculation of them
- * @writes_ctrl: with @switches, the guest may write the global control, and VM-exits
- *	do not save it
- * @idle_puts: so many times the registers were put with no selector on, since one
- *	was turned on
- * @loaded: its state is in the registers of the CPU that it is on, and the
- *	counters and the status in struct kvm_pmu are out of date.  Changes with
- *	IRQs off, on that CPU, and whenever they are on perf may take the PMU
- * @leaves: @loaded, and to be put behind the next VM-exit
+ * struct kvm_mediated_pmu - hardware state of a vCPU's mediated PMU
+ * @active: the vCPU owns the hardware PMU while it runs; constant once it has run
+ * @all_counters: the guest's model of a CPU has every counter of this CPU
+ * @narrow_counters: the guest's counters are narrower than this CPU's
+ * @switches: the PMU is handed to the vCPU at VM-entry.  Else the vCPU is dormant: no
+ *	event selector is enabled, and every access to the PMU exits.  Only the vendor's
+ *	recalculation of intercepts and controls changes it, together with those
+ * @writes_ctrl: with @switches, the guest may write the global control, and VM-exit
+ *	does not save it
+ * @idle_puts: number of times in a row that the registers were unloaded without an
+ *	enabled event selector
+ * @loaded: the vCPU's state is in the registers of the CPU that it is on; counters and
+ *	status in struct kvm_pmu are out of date.  Changes with IRQs disabled, on that
+ *	CPU.  Perf may take the PMU, and clear it, whenever IRQs are enabled
+ * @put_on_exit: @loaded, and the registers have to be unloaded after the next VM-exit
  * @ctrl_stale: the guest may have written the global control since KVM's copy was
- *	made.  Set in front of each VM-entry if @writes_ctrl, by kvm_mediated_pmu_enter(),
- *	where nothing looks at that copy before the guest has run; never on VMX, where
- *	VM-exit saves it.  Cleared by __kvm_mediated_pmu_sync_ctrl() and put.  While it
- *	is set and @loaded is, nobody may use kvm_pmu's global_ctrl, which
- *	kvm_mediated_pmu_ctrl() asserts
- * @recalc_l1: VMX's controls for L1 are still those of another model of CPU,
- *	because the vCPU was in L2 when it got this one
- * @put_here: its registers have been put, all of them zeroed, and it has not left
- *	the CPU since
- * @calls: how many function calls other CPUs have had it do until then
- * @rdpmc: a fastpath_t: what is left to do of an RDPMC that has exited
+ *	made.  Set before each VM-entry if @writes_ctrl, by kvm_mediated_pmu_note_entry();
+ *	never on VMX, where VM-exit saves the control.  Cleared by
+ *	__kvm_mediated_pmu_sync_ctrl() and by unloading.  While @ctrl_stale and @loaded
+ *	are set, kvm_pmu's global_ctrl may not be used, which kvm_mediated_pmu_ctrl()
+ *	asserts
+ * @recalc_l1: the VMX controls for L1 belong to an earlier model of a CPU, because the
+ *	vCPU was in L2 when userspace changed the model
+ * @clean_on_cpu: all registers were zeroed when the state was last unloaded, and the
+ *	vCPU has not left the CPU since
+ * @call_count: the CPU's count of function call interrupts at that time
+ * @rdpmc: a fastpath_t, what is left to do for an RDPMC that has exited
  * @lvtpc: the mask bit that is in the CPU's LVTPC
- * @debugctl: bits of IA32_DEBUGCTL that are set while the guest runs, whatever it wants
- * @selector: what the guest has selected, as far as the event filter lets it
- * @fixed_ctrl: the same of the fixed counters
+ * @debugctl: bits of IA32_DEBUGCTL that are set while the guest runs, whatever the
+ *	guest writes
+ * @eventsel_hw: the guest's event selectors, as far as the event filter allows them
+ * @fixed_ctr_ctrl_hw: the same for the fixed counters
  * @metrics: PERF_METRICS; out of date while @loaded, like the counters
- * @open: the counters that the guest accesses without an exit, numbered as in the
- *	global control: those whose selectors have been on since @switches.  Others
- *	hold what KVM has written, which is in struct kvm_pmc also while @loaded
- * @on: the general counters whose @selector is not 0
- * @values: the counters that may be other than 0; out of date while @loaded, like them
- * @stale: selectors that are not yet in the registers; nothing if not @loaded
+ * @passthrough: the counters that the guest accesses without an exit, numbered as in
+ *	the global control: those whose selectors were enabled at some time since
+ *	@switches was set.  Others hold what KVM has written, also while @loaded
+ * @enabled_gp: the general counters whose @eventsel_hw is not 0
+ * @nonzero: the counters that may be other than 0; out of date while @loaded
+ * @eventsel_stale: selectors that are not in the registers yet; 0 if not @loaded
  */
 struct kvm_mediated_pmu {
 	bool	active;
 	bool	all_counters;
-	bool	narrow;
+	bool	narrow_counters;
 	bool	switches;
 	bool	writes_ctrl;
 	u8	idle_puts;
 	bool	loaded;
-	bool	leaves;
+	bool	put_on_exit;
 	bool	ctrl_stale;
 	bool	recalc_l1;
-	bool	put_here;
+	bool	clean_on_cpu;
 	u8	rdpmc;
-	u32	calls;
+	u32	call_count;
 	u32	lvtpc;
 	u64	debugctl;
-	u64	selector[KVM_MEDIATED_PMU_MAX_GP];
-	u64	fixed_ctrl;
+	u64	eventsel_hw[KVM_MEDIATED_PMU_MAX_GP];
+	u64	fixed_ctr_ctrl_hw;
 	u64	metrics;
-	u64	open;
-	u64	on;
-	u64	values;
-	u64	stale;
+	u64	passthrough;
+	u64	enabled_gp;
+	u64	nonzero;
+	u64	eventsel_stale;
 };
 
 #endif /* _ASM_X86_KVM_MEDIATED_PMU_H */

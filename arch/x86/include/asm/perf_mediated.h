@@ -9,8 +9,8 @@
 
 DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
-u64 perf_load_guest_lvtpc(u32 lvtpc);
-void perf_put_guest_lvtpc(void);
+u64 perf_route_pmi_to_guest(u32 lvtpc);
+void perf_route_pmi_to_host(void);
 bool perf_guest_lvtpc_nmi(void);
 
 /* Would a PMI on this CPU be a guest's? */

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Whether this host can give guests the PMU, and the counters that it has. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+
+#include <asm/perf_event.h>
+
+#include "../cpuid.h"
+#include "../pmu.h"
+#include "../x86.h"
+
+bool __read_mostly enable_mediated_pmu;
+EXPORT_SYMBOL_GPL(enable_mediated_pmu);
+
+DEFINE_STATIC_KEY_FALSE(kvm_mediated_pmu_used);
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_used);
+
+struct kvm_mediated_pmu_host __read_mostly kvm_mediated_pmu_host;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_host);
+
+struct kvm_mediated_pmu_regs kvm_mediated_pmu_regs __read_mostly;
+
+static_assert(KVM_MEDIATED_PMU_MAX_GP >= KVM_MAX_NR_GP_COUNTERS);
+static_assert(KVM_MEDIATED_PMU_FIXED == KVM_FIXED_PMC_BASE_IDX);
+
+/* Say why guests cannot be given the PMU, and take the request back. */
+void kvm_mediated_pmu_unavailable(const char *why)
+{
+	if (!enable_mediated_pmu)
+		return;
+
+	pr_info("no mediated vPMU: %s\n", why);
+	enable_mediated_pmu = false;
+	kvm_pmu_cap.num_counters_fixed = min(kvm_pmu_cap.num_counters_fixed,
+					     KVM_MAX_NR_PERF_FIXED_COUNTERS);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_unavailable);
+
+/*
+ * Check what does not depend on the vendor's module.  Called before anything else looks
+ * at enable_mediated_pmu.
+ */
+void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs)
+{
+	struct x86_pmu_capability cap;
+
+	if (!enable_mediated_pmu)
+		return;
+
+	if (!enable_pmu) {
+		kvm_mediated_pmu_unavailable("guests have no vPMU at all");
+		return;
+	}
+
+	perf_get_x86_pmu_capability(&cap);
+	if (!cap.mediated || !regs) {
+		if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+			kvm_mediated_pmu_unavailable("no PMU of version 4 with full-width writes");
+		else
+			kvm_mediated_pmu_unavailable("no PMU that is AMD's PerfMonV2");
+		return;
+	}
+
+	kvm_mediated_pmu_regs = *regs;
+	kvm_mediated_pmu_host.nr_gp = cap.num_counters_gp;
+	kvm_mediated_pmu_host.nr_fixed = cap.num_counters_fixed;
+	kvm_mediated_pmu_host.gp_mask = GENMASK_ULL(cap.bit_width_gp - 1, 0);
+	if (cap.num_counters_fixed)
+		kvm_mediated_pmu_host.fixed_mask = GENMASK_ULL(cap.bit_width_fixed - 1, 0);
+	if (cap.num_metrics)
+		kvm_mediated_pmu_host.metrics_mask = GENMASK_ULL(8 * cap.num_metrics - 1, 0);
+}

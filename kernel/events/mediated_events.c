@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The host's events on this CPU, stopped and started around a guest's turn.
+ *
+ * Events stay scheduled.  So a turn costs what the counting events cost, however many
+ * others wait for a counter; a throttled event stays throttled; and the software events of
+ * a group go on.
+ */
+
+#include <linux/list.h>
+#include <linux/nmi.h>
+#include <linux/percpu.h>
+#include <linux/perf_event.h>
+
+#include "mediated.h"
+
+/*
+ * IRQs are disabled, so only this CPU changes what is on it: the lists of active events
+ * need no lock.
+ */
+static enum perf_host_events kind_of(struct list_head *active)
+{
+	struct perf_event *first;
+
+	if (list_empty(active))
+		return PERF_HOST_NONE;
+
+	first = list_first_entry(active, struct perf_event, active_list);
+	if (list_is_singular(active) && hardlockup_detector_perf_owns(first))
+		return PERF_HOST_WATCHDOG;
+
+	return PERF_HOST_COUNTS;
+}
+
+/* Return what the active events of @pmu on this CPU are, at least @kind. */
+enum perf_host_events perf_mediated_host_events(struct pmu *pmu, enum perf_host_events kind)
+{
+	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
+	struct perf_event_pmu_context *task_epc = cpc->task_epc;
+
+	kind = max(kind, kind_of(&cpc->epc.pinned_active));
+	kind = max(kind, kind_of(&cpc->epc.flexible_active));
+	if (task_epc) {
+		kind = max(kind, kind_of(&task_epc->pinned_active));
+		kind = max(kind, kind_of(&task_epc->flexible_active));
+	}
+
+	return kind;
+}
+
+/*
+ * An event that was stopped already, as a throttled one is, stays stopped after the
+ * guest's turn.  The guest will have used its counter, so take the count now, and have
+ * whoever starts the event reload the counter.
+ */
+static void stop_event(struct perf_event *event)
+{
+	bool stopped = event->hw.state & PERF_HES_STOPPED;
+
+	event->pmu->stop(event, PERF_EF_UPDATE);
+	if (stopped)
+		event->hw.state |= PERF_HES_LOST;
+}
+
+static void start_event(struct perf_event *event)
+{
+	if (!(event->hw.state & PERF_HES_LOST))
+		event->pmu->start(event, PERF_EF_RELOAD);
+}
+
+static bool has_counter(struct perf_event *event)
+{
+	return perf_pmu_is_mediated(event->pmu) && event->state == PERF_EVENT_STATE_ACTIVE;
+}
+
+static void visit_active_events(struct list_head *active,
+				void (*func)(struct perf_event *event))
+{
+	struct perf_event *leader, *event;
+
+	list_for_each_entry(leader, active, active_list) {
+		if (has_counter(leader))
+			func(leader);
+		for_each_sibling_event(event, leader) {
+			if (has_counter(event))
+				func(event);
+		}
+	}
+}
+
+static void visit_events(struct pmu *pmu, void (*func)(struct perf_event *event))
+{
+	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
+
+	visit_active_events(&cpc->epc.pinned_active, func);
+	visit_active_events(&cpc->epc.flexible_active, func);
+	if (cpc->task_epc) {
+		visit_active_events(&cpc->task_epc->pinned_active, func);
+		visit_active_events(&cpc->task_epc->flexible_active, func);
+	}
+}
+
+void perf_mediated_stop_events(struct pmu *pmu)
+{
+	visit_events(pmu, stop_event);
+}
+
+void perf_mediated_start_events(struct pmu *pmu)
+{
+	visit_events(pmu, start_event);
+}
