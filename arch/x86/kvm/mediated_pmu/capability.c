@@ -6,9 +6,9 @@
 
 #include <asm/perf_event.h>
 
+#include "../x86.h"
 #include "../cpuid.h"
 #include "../pmu.h"
-#include "../x86.h"
 
 bool __read_mostly enable_mediated_pmu;
 EXPORT_SYMBOL_GPL(enable_mediated_pmu);
