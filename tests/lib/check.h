@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Results of a C test, by the verdict channel: a table of expectations, each with the reason beside the number.
+ * Results of a C test, reported on the verdict channel.  Give each expectation the reason for its
+ * number: the reason is printed when the number is wrong.
  *
  *	static const ... = {
  *		{ "what was counted", got, want, "why it must be that number" },
@@ -11,7 +12,6 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,109 +26,41 @@ struct expect {
 	const char *why;
 };
 
-static unsigned int check_count, check_failed;
+/* Write a line to the verdict channel and, for people, to the console. */
+void __attribute__((format(printf, 1, 2))) sayf(const char *format, ...);
 
-/* A line for the verdict channel, and for the console, where people look first. */
-static inline void __attribute__((format(printf, 1, 2))) sayf(const char *format, ...)
-{
-	char line[512];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(line, sizeof(line) - 1, format, ap);
-	va_end(ap);
-	strcat(line, "\n");
-	say(line);
-	fputs(line, stdout);
-	fflush(stdout);
-}
-
-static inline int __attribute__((format(printf, 2, 3))) check(int good, const char *format, ...)
-{
-	char what[400];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(what, sizeof(what), format, ap);
-	va_end(ap);
-	sayf("%s %u - %s", good ? "ok" : "not ok", ++check_count, what);
-	check_failed += !good;
-	return good;
-}
+/* Report one result.  Return @good. */
+int __attribute__((format(printf, 2, 3))) check(int good, const char *format, ...);
+int check_equal(const char *what, long long got, long long want, const char *why);
+int check_between(const char *what, long long got, long long least, long long most,
+		  const char *why);
+void check_table(const struct expect *table, unsigned int n);
 
 /*
- * How many lines of the kernel's log an extended regular expression finds.  A test takes the difference to an earlier call: the log
- * stays whole for the tests behind it, which read there how the PMU was found.
+ * Print the plan and return the exit status.  The plan comes last, so that a test that dies before
+ * its end has no plan and thus no verdict.
  */
-static inline unsigned int log_lines(const char *what)
-{
-	char command[200];
-	unsigned int n = 0;
-	FILE *file;
+int check_done(void);
 
-	snprintf(command, sizeof(command), "dmesg | grep -c -E '%s'", what);
-	file = popen(command, "r");
-	if (!file || fscanf(file, "%u", &n) != 1)
-		check(0, "the kernel's log");
-	if (file)
-		pclose(file);
-	return n;
-}
+/* End the test as skipped. */
+void __attribute__((noreturn)) check_skip(const char *why);
 
-/* Says the newest of these lines, with the two behind each. */
-static inline void log_say(const char *what)
-{
-	char command[240];
-
-	snprintf(command, sizeof(command), "dmesg | grep -A 2 -E '%s' | tail -n 3 | while read -r l; do mark say \"# $l\"; done", what);
-	if (system(command))
-		check(0, "the kernel's log");
-}
-
-static inline int check_equal(const char *what, long long got, long long want, const char *why)
-{
-	if (check(got == want, "%s: %lld", what, got))
-		return 1;
-	sayf("# %s: got %lld, want %lld, that is %+lld too many; %s", what, got, want, got - want, why);
-	return 0;
-}
-
-static inline int check_between(const char *what, long long got, long long least, long long most, const char *why)
-{
-	if (check(got >= least && got <= most, "%s: %lld", what, got))
-		return 1;
-	sayf("# %s: got %lld, want %lld to %lld; %s", what, got, least, most, why);
-	return 0;
-}
-
-static inline void check_table(const struct expect *table, unsigned int n)
-{
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		check_equal(table[i].what, table[i].got, table[i].want, table[i].why);
-}
-
-/* The plan comes last: a test that dies on its way has none, and so no verdict either. */
-static inline int check_done(void)
-{
-	sayf("1..%u", check_count);
-	return check_failed != 0;
-}
-
-static inline void __attribute__((noreturn)) check_skip(const char *why)
-{
-	sayf("1..0 # SKIP %s", why);
-	exit(0);
-}
-
-/* What the test cannot do without. */
-#define must(condition, what) do {							\
-	if (!(condition)) {								\
-		check(0, "%s", what);							\
-		sayf("# %s:%d: %s: %m", __FILE_NAME__, __LINE__, #condition);		\
-		exit(check_done());							\
-	}										\
+/* End the test as failed, unless the condition holds; for what the test cannot do without. */
+#define must(condition, what) do {						\
+	if (!(condition))							\
+		check_die(what, __FILE_NAME__, __LINE__, #condition);		\
 } while (0)
+void __attribute__((noreturn)) check_die(const char *what, const char *file, int line,
+					 const char *condition);
+
+/*
+ * Count the lines of the kernel's log that match an extended regular expression.  Compare with an
+ * earlier call instead of clearing the log: later tests of the same boot look there for what the
+ * kernel said about the PMU when it started.
+ */
+unsigned int log_lines(const char *what);
+
+/* Report the newest matching line of the kernel's log and the two lines after it. */
+void log_say(const char *what);
 
 #endif /* CHECK_H */

@@ -322,8 +322,35 @@ def kernel(base):
     return _kept("kernel-%s.cpio" % base, [guest] + modules + kunit, make)
 
 
+def library():
+    """The C library of the tests, an archive of tests/lib's objects, and everything that it is made of."""
+    sources = sorted(path for pattern in ("*.[chS]", "*/*.[chS]") for path in glob.glob(os.path.join(LIB, pattern)))
+
+    def make(path):
+        objects = path + ".d"
+        shutil.rmtree(objects, ignore_errors=True)
+        os.makedirs(objects)
+        try:
+            made = []
+            for source in sources:
+                if not source.endswith(".h"):
+                    made.append(os.path.join(objects, os.path.relpath(source, LIB).replace("/", "-") + ".o"))
+                    _compiled(["gcc"] + CFLAGS + ["-I", LIB, "-c", "-o", made[-1], source], os.path.relpath(source, TOP))
+            _compiled(["ar", "rcsD", path] + made, "tests/lib")
+        finally:
+            shutil.rmtree(objects, ignore_errors=True)
+
+    return _kept("bin/tests/lib.a", sources + CFLAGS, make), sources
+
+
+def _compiled(command, source):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise Failed("%s does not compile:\n%s" % (source, done.stdout.rstrip()), "edit %s" % source)
+
+
 def program(source):
-    """What to run for a test's file: a C source is compiled, with tests/lib at hand, anything else runs as it is."""
+    """What to run for a test's file: a C source is compiled and linked with tests/lib, anything else runs as it is."""
     absolute = os.path.join(TOP, source)
     if not os.path.exists(absolute):
         raise Failed("no such file: %s" % source, "ls %s" % os.path.dirname(source))
@@ -331,16 +358,13 @@ def program(source):
         return absolute
     with open(absolute) as text:
         nolibc = "-nostdlib" in text.readline() + text.readline()
-    headers = sorted(glob.glob(os.path.join(LIB, "*.h")))
+    archive, inputs = library()
     flags = CFLAGS + (["-nostdlib", "-fno-stack-protector"] if nolibc else [])
 
     def make(path):
-        command = ["gcc"] + flags + ["-I", LIB, "-o", path, absolute]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            raise Failed("%s does not compile:\n%s" % (source, done.stdout.rstrip()), "edit %s" % source)
+        _compiled(["gcc"] + flags + ["-I", LIB, "-o", path, absolute] + ([] if nolibc else [archive]), source)
 
-    return _kept("bin/" + re.sub(r"\.c$", "", source), [absolute] + headers + flags, make)
+    return _kept("bin/" + re.sub(r"\.c$", "", source), [absolute] + inputs + flags, make)
 
 
 def selftest(name, base):
