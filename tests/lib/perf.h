@@ -16,30 +16,9 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "env.h"
 
 enum privilege { USER = 1, KERNEL = 2, BOTH = 3 };
-
-static inline int in_guest(void)
-{
-	const char *role = getenv("ROLE");
-
-	return role && !strcmp(role, "guest");
-}
-
-/* On a host that watches itself all exits take so long that a timer of the guest is always due. */
-static inline int on_slow_host(void)
-{
-	const char *variant = getenv("VARIANT");
-
-	return variant && strstr(variant, "-debug");
-}
-
-static inline int on_amd(void)
-{
-	const char *vendor = getenv("VENDOR");
-
-	return vendor && !strcmp(vendor, "amd");
-}
 
 /* Of TRUTH_INSNS_HOST_KERNEL and its like: for user or kernel mode, where this program runs. */
 static inline uint64_t truth_index(enum mark_index first, enum privilege privilege)

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "env.h"
 
 #define VM_PAGE		4096
 #define VM_HOLE		0x30000000	/* no memory there */
@@ -76,44 +77,6 @@ enum {
 #define SVM_EXIT_INTR	0x60	/* no reason for an exit that VMX knows */
 
 enum { KCODE = 0x08, KDATA = 0x10, UDATA = 0x1b, UCODE = 0x23, TSS = 0x28 };
-
-static inline bool on_amd(void)
-{
-	const char *vendor = getenv("VENDOR");
-
-	return vendor && !strcmp(vendor, "amd");
-}
-
-/* A parameter of KVM's module that is a switch; it may not be there. */
-static inline bool kvm_switch(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char value = 'N';
-
-	if (fd >= 0) {
-		if (read(fd, &value, 1) != 1)
-			value = 'N';
-		close(fd);
-	}
-	return value == 'Y';
-}
-
-static inline bool on_mediated(void)
-{
-	return kvm_switch(on_amd() ? "/sys/module/kvm_amd/parameters/enable_mediated_pmu" :
-				     "/sys/module/kvm_intel/parameters/enable_mediated_pmu");
-}
-
-/* Does the CPU itself take a guest's end of interrupt?  AMD's can, but KVM has avic=0. */
-static inline bool on_apicv(void)
-{
-	return !on_amd() && kvm_switch("/sys/module/kvm_intel/parameters/enable_apicv");
-}
-
-static inline void host_cpuid(uint32_t leaf, uint32_t r[4])
-{
-	asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3]) : "a" (leaf), "c" (0));
-}
 
 /* How many fixed counters has this CPU, and are offered?  The fourth one is for mediated vPMUs. */
 static inline unsigned int vm_fixed(void)

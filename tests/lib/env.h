@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Where a test runs: what the runner's environment, KVM's parameters and CPUID say about it. */
+#ifndef ENV_H
+#define ENV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+bool on_amd(void);
+
+/* Does this program run in the guest of a guest test? */
+bool in_guest(void);
+
+/*
+ * Is the host one that checks itself, with lockdep and KASAN?  There VM-exits take so long that a
+ * timer of the guest is always due.
+ */
+bool on_slow_host(void);
+
+/* Is a parameter of KVM's module a switch that is on?  False if there is no such parameter. */
+bool kvm_switch(const char *path);
+
+/* Does KVM give guests a mediated vPMU? */
+bool on_mediated(void);
+
+/*
+ * Does the CPU complete a guest's end of interrupt without a VM-exit?  AMD's AVIC could, but the
+ * host's KVM has avic=0.
+ */
+bool on_apicv(void);
+
+void host_cpuid(uint32_t leaf, uint32_t r[4]);
+
+#endif /* ENV_H */
