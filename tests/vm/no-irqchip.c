@@ -5,19 +5,8 @@
  * vPMU is mediated it has none: then it is not a VM with the PMU for perf either, so the host's events stay what they are, before
  * and beside it, and the kernel's log has one line for the VM and not one for each vCPU.
  */
-#include <linux/kvm.h>
 #include <linux/perf_event.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
-
-/* vm.h makes VMs with an interrupt controller: not here. */
-static inline int without_apic(int fd, unsigned long request, unsigned long argument)
-{
-	return request == KVM_CREATE_IRQCHIP ? 0 : ioctl(fd, request, argument);
-}
-
-#define ioctl(fd, request, argument) without_apic(fd, request, (unsigned long)(argument))
 
 #include "vm.h"
 
@@ -99,6 +88,7 @@ int main(void)
 	must(mark_present(), "this is our machine");
 	before = event();
 	check(before >= 0, "an event that counts in guests, before there is the VM");
+	vm_without_irqchip = true;
 	vm_without_pmu = on_mediated();
 	vm_open(&vm);
 	for (i = 1; i < VCPUS; i++) {

@@ -8,26 +8,8 @@
  *			that the host counts, also where a guest probes for a PMU as Linux does at boot
  *	the log		has not a line for each access (AMD's CPUID cannot say that there are no counters at all, so all probe)
  */
-#include <linux/kvm.h>
 #include <linux/perf_event.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
-
-/* vm.h makes VMs with a PMU: here each of them is to have none. */
-static inline int without_pmu(int fd, unsigned long request, unsigned long argument)
-{
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args[0] = KVM_PMU_CAP_DISABLE };
-	extern int no_pmu_cap;
-	int r = ioctl(fd, request, argument);
-
-	if (request == KVM_CREATE_IRQCHIP && !r)
-		no_pmu_cap = ioctl(fd, KVM_ENABLE_CAP, &cap);
-	return r;
-}
-
-int no_pmu_cap = -1;
-#define ioctl(fd, request, argument) without_pmu(fd, request, (unsigned long)(argument))
 
 #include "vm.h"
 
@@ -77,6 +59,15 @@ static void clean(void *unused)
 
 /* ---- in the host */
 
+static int no_pmu_cap;
+
+static void disable_pmu(struct vm *v)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args[0] = KVM_PMU_CAP_DISABLE };
+
+	no_pmu_cap = ioctl(v->fd, KVM_ENABLE_CAP, &cap);
+}
+
 static int event(uint64_t config, bool exclude_guest)
 {
 	struct perf_event_attr attr = {
@@ -100,6 +91,8 @@ static void all(const char *model)
 
 	before = event(PERF_COUNT_HW_INSTRUCTIONS, false);
 	check(before >= 0, "%s: an event that counts in guests, before there is the VM", model);
+	no_pmu_cap = -1;
+	vm_created = disable_pmu;
 	vm_open(&vm);
 	check(!no_pmu_cap, "%s: the PMU of the VM can be disabled", model);
 	skip_faults();

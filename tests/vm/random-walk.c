@@ -16,6 +16,8 @@
  * Rounds of ROUND operations are independent: each has its own VMs, and its numbers follow from the seed and its own number.  The
  * environment says which: WALK_SEED, WALK_OPS (how many), WALK_FROM (the first one: its round's first); WALK_TRACE=1 tells each.
  */
+#include <stdarg.h>
+
 #include "planted.h"
 
 #define ROUND		200

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Measured regions: counters, and running the region until the host has not disturbed its ends. */
+#include "vm.h"
+
+const char *const vm_privileges[] = { "", "user", "kernel", "user and kernel" };
+
+uint64_t vm_selector(const struct vm_counter *c)
+{
+	uint64_t event = c->event == VM_INSNS ? 0xc0 : vm_seen.amd ? 0xc2 : 0xc4;
+
+	if (c->fixed)
+		return (c->privilege & VM_KERNEL ? 1 : 0) | (c->privilege & VM_USER ? 2 : 0) |
+		       (c->interrupt ? 8 : 0);
+	return event | (c->privilege & VM_USER ? 1 << 16 : 0) |
+	       (c->privilege & VM_KERNEL ? 1 << 17 : 0) | (c->interrupt ? 1 << 20 : 0) | 1 << 22;
+}
+
+uint32_t vm_counter_msr(const struct vm_counter *c)
+{
+	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * c->index :
+	       c->fixed ? MSR_FIXED_CTR0 + c->index : MSR_PMC0 + c->index;
+}
+
+uint64_t vm_bit(const struct vm_counter *c)
+{
+	return 1ULL << (c->index + (c->fixed ? 32 : 0));
+}
+
+int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
+{
+	/* Intel has one write, of the global control. */
+	unsigned int n = vm_seen.global ? 0 : f->on.n;
+
+	return f->truth[end][EXITS_AFTER] - f->truth[end][EXITS] - n;
+}
+
+bool vm_ends_are_alike(const struct vm_frame *f)
+{
+	/*
+	 * A mediated vCPU that has no selector enabled, or only such that the event filter denies,
+	 * exits for its write.  One exit more is no harm on Intel, where exits do not count.
+	 */
+	int64_t most = vm_seen.global;
+
+	return vm_interruptions(f, 0) <= most && vm_interruptions(f, 1) <= most;
+}
+
+void vm_stretch(struct vm *vm, struct vm_stretch *s)
+{
+	struct vm_frame *f = &s->frame;
+	unsigned int i, tries = 0;
+
+	f->body = s->body->code;
+	f->on.n = f->off.n = vm_seen.amd ? s->n : 1;
+	if (!vm_seen.amd) {
+		f->on.write[0].msr = f->off.write[0].msr = MSR_GLOBAL_CTRL;
+		f->on.write[0].value = f->off.write[0].value = 0;
+	}
+	for (i = 0; i < s->n; i++) {
+		if (!vm_seen.amd) {
+			f->on.write[0].value |= vm_bit(&s->counter[i]);
+			continue;
+		}
+		f->on.write[i].msr = f->off.write[i].msr = MSR_AMD_CTL0 + 2 * s->counter[i].index;
+		f->on.write[i].value = vm_selector(&s->counter[i]);
+		f->off.write[i].value = 0;
+	}
+	do {
+		if (vm->before)
+			vm->before(vm);
+		s->interrupts = mark_read(TRUTH_EXITS_BY_REASON + SVM_EXIT_INTR);
+		vm_call(vm, vm_guest_stretch, s);
+		must(++tries < VM_TRIES, "the host's ticks leave a stretch in peace");
+	} while (!s->interrupted && !vm_ends_are_alike(f));
+}
