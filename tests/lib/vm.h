@@ -18,7 +18,7 @@
  *
  *	vm_open(&vm);
  *	vm_call(&vm, vm_guest_prepare, NULL);
- *	vm_body(&body, "...");
+ *	vm_body(&body, "(nop*3 cpuid)*10");
  *	region.body = &body; region.n = 1; region.counter[0] = ...;
  *	vm_stretch(&vm, &region);
  *	check_equal("...", region.counter[0].value, vm_expected(&region, 0), "...");
@@ -38,6 +38,7 @@
 
 #include "check.h"
 #include "env.h"
+#include "vm/code.h"
 
 #define VM_PAGE		4096
 #define VM_HOLE		0x30000000	/* no memory there */
@@ -163,7 +164,6 @@ struct vm_point {
 };
 
 #define VM_PMIS		16
-#define VM_POINTS	16
 
 /* What both sides share. */
 extern struct vm_shared {
@@ -259,69 +259,6 @@ static inline bool try_wrmsr(uint32_t msr, uint64_t value)
 	wrmsr(msr, value);
 	return guest_faults == before;
 }
-
-/* ---- the code of a measured region (code.c) */
-
-/* Letters with a life of their own. */
-#define VM_TO_USER		'U'	/* on in user mode */
-#define VM_TO_KERNEL_AGAIN	'K'
-#define VM_OP_HOOK		'H'	/* OUT, and the test's hook is called */
-#define VM_OP_HOOK_MEMORY	'N'	/* a write to memory that is not there, and the test's hook is called */
-#define VM_OP_SET		'S'	/* WRMSR of the next of the body's set[] */
-#define VM_OP_GET		'G'	/* RDMSR of the body's get */
-#define VM_OP_STATUS		'Z'	/* RDMSR of the status */
-#define VM_OP_INVALID		'E'	/* OUT; the hook makes the state invalid, from here on KVM emulates all */
-#define VM_OP_VALID		'e'	/* the end of that */
-#define VM_OP_LOOP		'l'	/* twice the next of the body's loop[] instructions, and one */
-#define VM_OP_CPUIDS		'k'	/* as many CPUIDs as the next of the body's loop[]; no PMI in between */
-
-#define VM_CODE		4096
-
-struct vm_insn {
-	uint64_t next;		/* the address behind it */
-	bool user, branch, emulated;
-	uint32_t times;		/* that it is executed */
-};
-
-struct vm_body {
-	unsigned int length, insns, points;
-	bool user, emulating;
-	struct {
-		uint32_t msr;
-		uint64_t value;
-	} set[VM_POINTS];
-	uint32_t get;
-	unsigned int sets;
-	uint32_t loop[VM_POINTS];
-	unsigned int loops;
-	/* The address behind a point's emulated instruction, and what is executed from the point's reading to it. */
-	struct {
-		char letter;
-		uint64_t next, set;
-		unsigned int insns;
-		unsigned int truth;		/* the point that has the machine's count: where all is emulated, the one before it */
-	} point[VM_POINTS];
-	struct vm_insn insn[VM_CODE];
-	uint8_t code[8 * VM_CODE];
-};
-
-/*
- * Append instructions in hexadecimal: '>' after a branch, '*' after what KVM emulates, '^' after a
- * branch that KVM emulates.  They may use RAX to RDX only.
- */
-void __attribute__((format(printf, 2, 3))) vm_emit(struct vm_body *body, const char *format, ...);
-
-/* A 32-bit number as it stands in code; the program is linked low, so that addresses fit. */
-#define VM_WORD(n)	__builtin_bswap32((uint32_t)(uint64_t)(n))
-
-/* Append the way to user mode, which has the right to do I/O there. */
-void vm_emit_user(struct vm_body *body);
-
-/* Append the code that letters stand for: letters, blanks, and a number behind a letter or a group. */
-const char *vm_compile(struct vm_body *body, const char *s, bool emit);
-
-/* Start anew, with the code that letters stand for, and a RET. */
-void vm_body(struct vm_body *body, const char *letters);
 
 /* ---- counters and measured regions (region.c) */
 

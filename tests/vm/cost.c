@@ -209,7 +209,7 @@ static void pmi_alone(struct vm *vm)
 	uint64_t spent[2];
 	unsigned int pmi, k;
 
-	vm_body(&body, "n400");
+	vm_body(&body, "nop*400");
 	s.body = &body;
 	s.n = 1;
 	for (pmi = 0; pmi < 2; pmi++) {

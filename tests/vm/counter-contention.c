@@ -57,15 +57,18 @@ static void before(struct vm *unused)
 }
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	enum vm_event event;
 	bool interrupt;
 } rows[] = {
 	/* OUT is no branch: KVM emulates none of what is counted. */
-	{ "branches", "(nj)90 H (nj)90 H (nj)90 H (nj)90", VM_BRANCHES, false },
-	{ "branches, with an interrupt", "(nj)90 H (nj)90 H (nj)90 H (nj)90", VM_BRANCHES, true },
+	{ "branches",
+	  "(nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90",
+	  VM_BRANCHES, false },
+	{ "branches, with an interrupt",
+	  "(nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90", VM_BRANCHES, true },
 	/* Here each OUT makes KVM look at the counter. */
-	{ "instructions", "n90 H n90 H n90 H n90", VM_INSNS, false },
+	{ "instructions", "nop*90 hook nop*90 hook nop*90 hook nop*90", VM_INSNS, false },
 };
 
 int main(void)
@@ -80,7 +83,7 @@ int main(void)
 	for (row = 0; row < ARRAY_SIZE(rows); row++) {
 		uint64_t all, taken, last, want;
 
-		vm_body(&body, rows[row].letters);
+		vm_body(&body, rows[row].code);
 		memset(&s.counter, 0, sizeof(s.counter));
 		s.body = &body;
 		s.n = 1;

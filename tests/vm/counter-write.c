@@ -15,34 +15,65 @@ static struct vm_stretch s;
 
 /* Where the counter does not count the WRMSR itself, nothing but the write makes KVM look at it. */
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	uint64_t start, set[2];
 	enum vm_event event;
 	enum vm_privilege privilege;
 } rows[] = {
-	{ "set and get", "n9c SGn5Gn5", 0, { 0x1000, 0 }, VM_INSNS, VM_KERNEL },
-	{ "set and get amid emulated instructions", "n9cf SccGfnffGn5c", 0, { 0x1000, 0 }, VM_INSNS, VM_KERNEL },
-	{ "set to zero", "n30c SGn30G", 0, { 0, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value behind many events", "n300 S n400 G n9", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value behind many, then emulated ones", "n300 S n50 (cn3)9 G n300", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value near the end", "n9c S n200 Gn9", MINUS(200), { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end behind many events", "n300 S n100 G n30", 0, { MINUS(60), 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end at an emulated one", "n300 S n10 (cn3)9 G n30", 0, { MINUS(40), 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end much later than the old one", "n100 S n300 G n30", MINUS(150), { MINUS(280), 0 }, VM_INSNS, VM_KERNEL },
-	{ "two ends", "n100 S n100 G S n100 G n30", 0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_KERNEL },
-	{ "to the last value", "n100 S n100 G n9", 0, { MINUS(1), 0 }, VM_INSNS, VM_KERNEL },
-	{ "behind an end", "n50 S n100 G n9", MINUS(30), { 5, 0 }, VM_INSNS, VM_KERNEL },
+	{ "set and get",
+	  "nop*9 cpuid set get nop*5 get nop*5", 0, { 0x1000, 0 }, VM_INSNS, VM_KERNEL },
+	{ "set and get amid emulated instructions",
+	  "nop*9 cpuid fep-nop set cpuid cpuid get fep-nop nop fep-nop fep-nop get nop*5 cpuid",
+	  0, { 0x1000, 0 }, VM_INSNS, VM_KERNEL },
+	{ "set to zero", "nop*30 cpuid set get nop*30 get", 0, { 0, 0 }, VM_INSNS, VM_KERNEL },
+	{ "a small value behind many events",
+	  "nop*300 set nop*400 get nop*9", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
+	{ "a small value behind many, then emulated ones",
+	  "nop*300 set nop*50 (cpuid nop*3)*9 get nop*300", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
+	{ "a small value near the end",
+	  "nop*9 cpuid set nop*200 get nop*9", MINUS(200), { 10, 0 }, VM_INSNS, VM_KERNEL },
+	{ "an end behind many events",
+	  "nop*300 set nop*100 get nop*30", 0, { MINUS(60), 0 }, VM_INSNS, VM_KERNEL },
+	{ "an end at an emulated one",
+	  "nop*300 set nop*10 (cpuid nop*3)*9 get nop*30",
+	  0, { MINUS(40), 0 }, VM_INSNS, VM_KERNEL },
+	{ "an end much later than the old one",
+	  "nop*100 set nop*300 get nop*30", MINUS(150), { MINUS(280), 0 }, VM_INSNS, VM_KERNEL },
+	{ "two ends",
+	  "nop*100 set nop*100 get set nop*100 get nop*30",
+	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_KERNEL },
+	{ "to the last value",
+	  "nop*100 set nop*100 get nop*9", 0, { MINUS(1), 0 }, VM_INSNS, VM_KERNEL },
+	{ "behind an end",
+	  "nop*50 set nop*100 get nop*9", MINUS(30), { 5, 0 }, VM_INSNS, VM_KERNEL },
 
-	{ "user: a value", "U n300c K GSG U n400f K G", 0, { 0x1000, 0 }, VM_INSNS, VM_USER },
-	{ "user: a small value behind many events", "U n300 K S U n400 K G", 0, { 10, 0 }, VM_INSNS, VM_USER },
-	{ "user: a small value, then emulated ones", "U n300 K S U n50 (cn3)9 n300 K G", 0, { 10, 0 }, VM_INSNS, VM_USER },
-	{ "user: an end behind many events", "U n300 K S U n100 K G U n30 K", 0, { MINUS(60), 0 }, VM_INSNS, VM_USER },
-	{ "user: an end at an emulated one", "U n300 K S U n10 (fn3)9 n9 K G", 0, { MINUS(16), 0 }, VM_INSNS, VM_USER },
-	{ "user: two ends", "U n100 K S U n100 K S U n100 K G", 0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
-	{ "user: two writes", "U n100 K S U n10 K S U n100 K G", 0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
-	{ "branches: a small value behind many events", "j300 S j400 G", 0, { 10, 0 }, VM_BRANCHES, VM_KERNEL },
-	{ "branches: an end behind many events", "j300 S j100 G j30", 0, { MINUS(60), 0 }, VM_BRANCHES, VM_BOTH },
-	{ "branches: an end at an emulated one", "j300 S (jnF)20 n9 j9 G", 0, { MINUS(20), 0 }, VM_BRANCHES, VM_KERNEL },
+	{ "user: a value",
+	  "user{nop*300 cpuid} get set get user{nop*400 fep-nop} get",
+	  0, { 0x1000, 0 }, VM_INSNS, VM_USER },
+	{ "user: a small value behind many events",
+	  "user{nop*300} set user{nop*400} get", 0, { 10, 0 }, VM_INSNS, VM_USER },
+	{ "user: a small value, then emulated ones",
+	  "user{nop*300} set user{nop*50 (cpuid nop*3)*9 nop*300} get",
+	  0, { 10, 0 }, VM_INSNS, VM_USER },
+	{ "user: an end behind many events",
+	  "user{nop*300} set user{nop*100} get user{nop*30}",
+	  0, { MINUS(60), 0 }, VM_INSNS, VM_USER },
+	{ "user: an end at an emulated one",
+	  "user{nop*300} set user{nop*10 (fep-nop nop*3)*9 nop*9} get",
+	  0, { MINUS(16), 0 }, VM_INSNS, VM_USER },
+	{ "user: two ends",
+	  "user{nop*100} set user{nop*100} set user{nop*100} get",
+	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
+	{ "user: two writes",
+	  "user{nop*100} set user{nop*10} set user{nop*100} get",
+	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
+	{ "branches: a small value behind many events",
+	  "jmp*300 set jmp*400 get", 0, { 10, 0 }, VM_BRANCHES, VM_KERNEL },
+	{ "branches: an end behind many events",
+	  "jmp*300 set jmp*100 get jmp*30", 0, { MINUS(60), 0 }, VM_BRANCHES, VM_BOTH },
+	{ "branches: an end at an emulated one",
+	  "jmp*300 set (jmp nop fep-jmp)*20 nop*9 jmp*9 get",
+	  0, { MINUS(20), 0 }, VM_BRANCHES, VM_KERNEL },
 };
 
 int main(void)
@@ -68,7 +99,7 @@ int main(void)
 			body.set[0].value = rows[row].set[0];
 			body.set[1].value = rows[row].set[1];
 			s.body = &body;
-			vm_body(&body, rows[row].letters);
+			vm_body(&body, rows[row].code);
 			vm_stretch(&vm, &s);
 			snprintf(what, sizeof(what), "%s, %s%s", rows[row].what, fixed ? "fixed" : "general", interrupt ? "" : ", no PMI");
 			vm_check(&s, what);

@@ -12,27 +12,32 @@ static struct vm_body body;
 static struct vm_stretch s;
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 } rows[] = {
 	{ "nothing", "" },
-	{ "nothing emulated", "(n9j)20 U (n9j)10 K" },
-	{ "CPUID", "(nc)10 U (nc)7 K n" },
-	{ "RDMSR", "(nr)10" },
-	{ "WRMSR", "(nw)10" },
-	{ "RDPMC", "(np)10 U (np)7 K n" },
-	{ "I/O in KVM", "(noi)10 U (noi)7 K n" },
-	{ "I/O in user space", "(nOI)10 U (nOI)7 K n" },
-	{ "memory that is not there", "(nWM)10 U (nWM)7 K n" },
-	{ "forced", "(nf)10 U (nf)7 K n" },
-	{ "forced branches", "(nF)10 U (nF)7 K n" },
-	{ "forced ENTER and LEAVE, which are no branches", "(nL)10 U (nL)7 K n" },
-	{ "hypercall", "(nv)10 U (nv)7 K n" },
-	{ "WBINVD", "(nb)10" },
-	{ "interrupts for nobody", "(nxn)5" },
-	{ "deadlines", "(nt)10" },
-	{ "HLT", "(nhn)5" },
-	{ "one behind the other", "crwpoiOIWMfFvb U cpoiOIWMfFv K" },
-	{ "a mix", "(n3crn2wpjoiOn5IWMfn2Fvb)5 U (n3cpn2ojiOn5IWMn2fFv)5 K n9" },
+	{ "nothing emulated", "(nop*9 jmp)*20 user{(nop*9 jmp)*10}" },
+	{ "CPUID", "(nop cpuid)*10 user{(nop cpuid)*7} nop" },
+	{ "RDMSR", "(nop rdmsr)*10" },
+	{ "WRMSR", "(nop wrmsr)*10" },
+	{ "RDPMC", "(nop rdpmc)*10 user{(nop rdpmc)*7} nop" },
+	{ "I/O in KVM", "(nop out-pic in-pic)*10 user{(nop out-pic in-pic)*7} nop" },
+	{ "I/O in user space", "(nop out-vmm in-vmm)*10 user{(nop out-vmm in-vmm)*7} nop" },
+	{ "memory that is not there",
+	  "(nop mmio-write mmio-read)*10 user{(nop mmio-write mmio-read)*7} nop" },
+	{ "forced", "(nop fep-nop)*10 user{(nop fep-nop)*7} nop" },
+	{ "forced branches", "(nop fep-jmp)*10 user{(nop fep-jmp)*7} nop" },
+	{ "forced ENTER and LEAVE, which are no branches",
+	  "(nop fep-enter-leave)*10 user{(nop fep-enter-leave)*7} nop" },
+	{ "hypercall", "(nop hypercall)*10 user{(nop hypercall)*7} nop" },
+	{ "WBINVD", "(nop wbinvd)*10" },
+	{ "interrupts for nobody", "(nop ipi nop)*5" },
+	{ "deadlines", "(nop deadline)*10" },
+	{ "HLT", "(nop ipi-hlt nop)*5" },
+	{ "one behind the other",
+	  "cpuid rdmsr wrmsr rdpmc out-pic in-pic out-vmm in-vmm mmio-write mmio-read fep-nop "
+	  "fep-jmp hypercall wbinvd user{cpuid rdpmc out-pic in-pic out-vmm in-vmm mmio-write "
+	  "mmio-read fep-nop fep-jmp hypercall}" },
+	{ "a mix", "(" VM_MIX_KERNEL ")*5 user{(" VM_MIX_USER ")*5} nop*9" },
 };
 
 static const struct vm_counter counters[] = {
@@ -50,7 +55,7 @@ int main(void)
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (row = 0; row < ARRAY_SIZE(rows); row++) {
-		vm_body(&body, rows[row].letters);
+		vm_body(&body, rows[row].code);
 		s.body = &body;
 		for (i = 0; i < ARRAY_SIZE(counters); i++) {
 			if (counters[i].fixed && vm_seen.amd)

@@ -16,19 +16,30 @@ enum filter { FREE, DENIED, ALLOWED, NOT_ALLOWED, OTHER_DENIED };
 static const bool counts[] = { [FREE] = 1, [DENIED] = 0, [ALLOWED] = 1, [NOT_ALLOWED] = 0, [OTHER_DENIED] = 1 };
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	uint64_t start;
 	enum filter filter[4];		/* from the beginning, and from each hook on */
 } rows[] = {
-	{ "denied", "(n5cfFO)5", 0, { DENIED } },
-	{ "not among those allowed", "(n5cfFO)5", 0, { NOT_ALLOWED } },
-	{ "allowed", "(n5cfFO)5", 0, { ALLOWED } },
-	{ "another one denied", "(n5cfFO)5", 0, { OTHER_DENIED } },
-	{ "denied in between", "n5cfF H n5cfF H n5cfF", 0, { FREE, DENIED, ALLOWED } },
-	{ "allowed in between", "n5cfF H n5cfF H n5cfF", 0, { DENIED, FREE, NOT_ALLOWED } },
-	{ "denied and allowed before the next instruction", "n5cf HHH fcn5", 0, { FREE, DENIED, FREE, DENIED } },
-	{ "denied, so it does not pass its end", "(n5cfFO)9", -30, { DENIED } },
-	{ "denied before it passes its end", "n5 H (n5cfFO)9", -45, { FREE, DENIED } },
+	{ "denied", "(nop*5 cpuid fep-nop fep-jmp out-vmm)*5", 0, { DENIED } },
+	{ "not among those allowed",
+	  "(nop*5 cpuid fep-nop fep-jmp out-vmm)*5", 0, { NOT_ALLOWED } },
+	{ "allowed", "(nop*5 cpuid fep-nop fep-jmp out-vmm)*5", 0, { ALLOWED } },
+	{ "another one denied", "(nop*5 cpuid fep-nop fep-jmp out-vmm)*5", 0, { OTHER_DENIED } },
+	{ "denied in between",
+	  "nop*5 cpuid fep-nop fep-jmp hook nop*5 cpuid fep-nop fep-jmp hook nop*5 cpuid fep-nop "
+	  "fep-jmp",
+	  0, { FREE, DENIED, ALLOWED } },
+	{ "allowed in between",
+	  "nop*5 cpuid fep-nop fep-jmp hook nop*5 cpuid fep-nop fep-jmp hook nop*5 cpuid fep-nop "
+	  "fep-jmp",
+	  0, { DENIED, FREE, NOT_ALLOWED } },
+	{ "denied and allowed before the next instruction",
+	  "nop*5 cpuid fep-nop hook hook hook fep-nop cpuid nop*5",
+	  0, { FREE, DENIED, FREE, DENIED } },
+	{ "denied, so it does not pass its end",
+	  "(nop*5 cpuid fep-nop fep-jmp out-vmm)*9", -30, { DENIED } },
+	{ "denied before it passes its end",
+	  "nop*5 hook (nop*5 cpuid fep-nop fep-jmp out-vmm)*9", -45, { FREE, DENIED } },
 };
 
 static void set_filter(enum filter filter)
@@ -72,7 +83,7 @@ static void filtered(const struct vm_counter *counter)
 
 	s.counter[0] = *counter;
 	s.counter[0].start = rows[row].start;
-	vm_body(&body, rows[row].letters);
+	vm_body(&body, rows[row].code);
 	s.body = &body;
 	s.n = 1;
 	vm_stretch(&vm, &s);

@@ -16,7 +16,8 @@
 
 #define FAR	(1ULL << 24)
 #define ROOM	(FAR >> 8)
-#define KINDS	"n2crn2pj2oin3Wn2fFvn9"
+#define KINDS	"nop*2 cpuid rdmsr nop*2 rdpmc jmp*2 out-pic in-pic nop*3 mmio-write nop*2 " \
+		"fep-nop fep-jmp hypercall nop*9"
 
 /*
  * Behind the row.  A stretch as long as these has ticks of the host in it, and each is an entry more that AMD counts: so many
@@ -57,7 +58,7 @@ static void distances(unsigned int row)
 	body.loop[0] = rows[row].before;
 	body.loop[1] = rows[row].cpuids;
 	body.loop[2] = rows[row].behind;
-	vm_body(&body, "l k l " KINDS "n99");
+	vm_body(&body, "loop cpuids loop " KINDS " nop*99");
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;

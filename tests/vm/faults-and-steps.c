@@ -73,11 +73,10 @@ static void row(unsigned int r)
 	c = strchr(code, '#');
 	if (c)
 		*c = vm_seen.rdpmc ? ' ' : '*';
-	body.length = body.insns = body.points = body.sets = body.loops = 0;
-	body.user = body.emulating = false;
-	vm_compile(&body, rows[r].by_user ? "n3 H" : "n3", true);
+	vm_clear(&body);
+	vm_append(&body, rows[r].by_user ? "nop*3 hook" : "nop*3");
 	vm_emit(&body, "%s", code);
-	vm_compile(&body, rows[r].by_user ? "H n9" : "n9", true);
+	vm_append(&body, rows[r].by_user ? "hook nop*9" : "nop*9");
 	vm_emit(&body, "c3>");
 	vm.hook = rows[r].by_user ? step : NULL;
 	s.body = &body;

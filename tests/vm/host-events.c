@@ -141,7 +141,7 @@ static void beside(bool sampling)
 	unsigned int i, k;
 	int fd[3];
 
-	vm_body(&body, "(n3crn2wpjoiOn5IWMfn2Fvb)3 U (n3cpn2ojiOn5IWMn2fFv)3 K n9");
+	vm_body(&body, "(" VM_MIX_KERNEL ")*3 user{(" VM_MIX_USER ")*3} nop*9");
 	for (i = 0; i < 3; i++) {
 		fd[i] = event(false, 0, -1, i == 0 ? PERF_COUNT_HW_INSTRUCTIONS : i == 1 ? PERF_COUNT_HW_BRANCH_INSTRUCTIONS :
 			      PERF_COUNT_HW_CPU_CYCLES);
@@ -205,7 +205,7 @@ static void sampling(void)
 	must(fd >= 0, "a sampling event of the host");
 	ring = mmap(NULL, (1 + PAGES) * VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	must(ring != MAP_FAILED, "its ring");
-	vm_body(&body, "(n3crn2wpjoiOn5IWMfn2Fvb)3 U (n3cpn2ojiOn5IWMn2fFv)3 K n9");
+	vm_body(&body, "(" VM_MIX_KERNEL ")*3 user{(" VM_MIX_USER ")*3} nop*9");
 	memcpy(s.counter, counters, sizeof(counters));
 	s.counter[0].interrupt = true;
 	s.counter[0].start = -100;
@@ -276,7 +276,10 @@ static void in_between(void)
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	must(!sched_setaffinity(0, sizeof(set), &set), "on the first CPU");
-	vm_body(&body, "(n3crn2wpjoin5fn2Fvbn90)20 U (n3cpn2ojin5fFvn90)10 K n9");
+	vm_body(&body,
+		"(nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp out-pic in-pic nop*5 fep-nop nop*2 "
+		"fep-jmp hypercall wbinvd nop*90)*20 user{(nop*3 cpuid rdpmc nop*2 out-pic jmp "
+		"in-pic nop*5 fep-nop fep-jmp hypercall nop*90)*10} nop*9");
 	memcpy(s.counter, counters, sizeof(counters));
 	s.counter[0].interrupt = true;
 	s.counter[0].start = -1500;

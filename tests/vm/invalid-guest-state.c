@@ -15,25 +15,48 @@ static struct vm_stretch s;
 #define MINUS(n)	((1ULL << VM_WIDTH) - (n))
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	enum vm_event event;
 	enum vm_privilege privilege;
 	uint64_t start, set;
 } rows[] = {
-	{ "a few", "n9 E n9 c e n30", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "hundreds", "n9 E (n20crn9jw)20 e n30", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "hundreds, user only", "n9 E (n20crn9jw)20 e n30", VM_INSNS, VM_USER, 0, 0 },
-	{ "hundreds, both", "n9 E (n20crn9jw)20 e n30 U n9 K", VM_INSNS, VM_BOTH, 0, 0 },
-	{ "hundreds of branches", "n9 E (n3j)150 e n30", VM_BRANCHES, VM_KERNEL, 0, 0 },
-	{ "read meanwhile", "n9 E n9 G n200 G c n300 G n9 e n30", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "an end soon", "n9 E n50 GZ n600 GZ e n30", VM_INSNS, VM_KERNEL, MINUS(55), 0 },
-	{ "an end amidst", "n9 E n200 GZ n200 GZ n200 e n30", VM_INSNS, VM_KERNEL, MINUS(300), 0 },
-	{ "an end at a branch", "n9 E (n3j)150 e n30", VM_BRANCHES, VM_KERNEL, MINUS(77), 0 },
-	{ "an end behind it", "n9 E n200 GZ e n300", VM_INSNS, VM_KERNEL, MINUS(400), 0 },
-	{ "set meanwhile", "n9 E n100 S n50 GZ n200 e n30", VM_INSNS, VM_KERNEL, 0, 0x1000 },
-	{ "set near its end", "n9 E n100 S n300 GZ n9 e n30", VM_INSNS, VM_KERNEL, 0, MINUS(50) },
-	{ "set to zero behind many", "n300 E n300 S n9 GZ n9 e n30 G n300", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "set back near its end", "n9 E n100 S n50 GZ n9 e n30", VM_INSNS, VM_KERNEL, MINUS(200), MINUS(500) },
+	{ "a few", "nop*9 invalid{nop*9 cpuid} nop*30", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "hundreds",
+	  "nop*9 invalid{(nop*20 cpuid rdmsr nop*9 jmp wrmsr)*20} nop*30",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "hundreds, user only",
+	  "nop*9 invalid{(nop*20 cpuid rdmsr nop*9 jmp wrmsr)*20} nop*30",
+	  VM_INSNS, VM_USER, 0, 0 },
+	{ "hundreds, both",
+	  "nop*9 invalid{(nop*20 cpuid rdmsr nop*9 jmp wrmsr)*20} nop*30 user{nop*9}",
+	  VM_INSNS, VM_BOTH, 0, 0 },
+	{ "hundreds of branches",
+	  "nop*9 invalid{(nop*3 jmp)*150} nop*30", VM_BRANCHES, VM_KERNEL, 0, 0 },
+	{ "read meanwhile",
+	  "nop*9 invalid{nop*9 get nop*200 get cpuid nop*300 get nop*9} nop*30",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "an end soon",
+	  "nop*9 invalid{nop*50 get status nop*600 get status} nop*30",
+	  VM_INSNS, VM_KERNEL, MINUS(55), 0 },
+	{ "an end amidst",
+	  "nop*9 invalid{nop*200 get status nop*200 get status nop*200} nop*30",
+	  VM_INSNS, VM_KERNEL, MINUS(300), 0 },
+	{ "an end at a branch",
+	  "nop*9 invalid{(nop*3 jmp)*150} nop*30", VM_BRANCHES, VM_KERNEL, MINUS(77), 0 },
+	{ "an end behind it",
+	  "nop*9 invalid{nop*200 get status} nop*300", VM_INSNS, VM_KERNEL, MINUS(400), 0 },
+	{ "set meanwhile",
+	  "nop*9 invalid{nop*100 set nop*50 get status nop*200} nop*30",
+	  VM_INSNS, VM_KERNEL, 0, 0x1000 },
+	{ "set near its end",
+	  "nop*9 invalid{nop*100 set nop*300 get status nop*9} nop*30",
+	  VM_INSNS, VM_KERNEL, 0, MINUS(50) },
+	{ "set to zero behind many",
+	  "nop*300 invalid{nop*300 set nop*9 get status nop*9} nop*30 get nop*300",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "set back near its end",
+	  "nop*9 invalid{nop*100 set nop*50 get status nop*9} nop*30",
+	  VM_INSNS, VM_KERNEL, MINUS(200), MINUS(500) },
 };
 
 static void disagree(struct vm *v)
@@ -58,7 +81,7 @@ static void run(unsigned int row, bool fixed, uint64_t start)
 	body.get = body.set[0].msr = vm_counter_msr(&s.counter[0]);
 	body.set[0].value = rows[row].set;
 	s.body = &body;
-	vm_body(&body, rows[row].letters);
+	vm_body(&body, rows[row].code);
 	vm_stretch(&vm, &s);
 	snprintf(what, sizeof(what), "%s, %s, %lld", rows[row].what, fixed ? "fixed" : "general", vm_signed(start));
 	vm_check(&s, what);

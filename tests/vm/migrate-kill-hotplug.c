@@ -34,7 +34,9 @@ static void __attribute__((noreturn)) child(unsigned int n)
 
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_body(&body, "(n3crn2wn40jn40)15 U (n3cn2jn40)10 K n9");
+	vm_body(&body,
+		"(nop*3 cpuid rdmsr nop*2 wrmsr nop*40 jmp nop*40)*15 user{(nop*3 cpuid nop*2 jmp "
+		"nop*40)*10} nop*9");
 	s.body = &body;
 	s.n = ARRAY_SIZE(counters);
 	s.interrupted = true;

@@ -11,10 +11,12 @@ static struct vm vm;
 static struct vm_body body;
 static struct vm_stretch s;
 
-static const char *const letters[] = {
-	"n9",
-	"(n3cfFpoO)9",
-	"(n3crn2wpjoiOn5IWMfn2Fvb)3 U (n3cpn2ojiOn5IWMn2fFv)3 K n9",
+static const struct {
+	const char *what, *code;
+} rows[] = {
+	{ "nothing emulated", "nop*9" },
+	{ "a few exits", "(nop*3 cpuid fep-nop fep-jmp rdpmc out-pic out-vmm)*9" },
+	{ "a mix", "(" VM_MIX_KERNEL ")*3 user{(" VM_MIX_USER ")*3} nop*9" },
 };
 
 static const struct vm_counter counters[] = {
@@ -45,12 +47,12 @@ static void beside(void)
 	unsigned int row, i;
 	char what[128];
 
-	for (row = 0; row < ARRAY_SIZE(letters); row++) {
-		vm_body(&body, letters[row]);
+	for (row = 0; row < ARRAY_SIZE(rows); row++) {
+		vm_body(&body, rows[row].code);
 		prepare();
 		vm_stretch(&vm, &s);
 		for (i = 0; i < s.n; i++) {
-			snprintf(what, sizeof(what), "%s: %s", letters[row], s.counter[i].name);
+			snprintf(what, sizeof(what), "%s: %s", rows[row].what, s.counter[i].name);
 			check_equal(what, s.counter[i].value, vm_expected(&s, i), "the machine's count and what KVM emulated");
 		}
 	}
@@ -63,7 +65,7 @@ static void at_once(void)
 	unsigned int i, tries = 0;
 	bool moved;
 
-	vm_body(&body, "n9cf H n50");
+	vm_body(&body, "nop*9 cpuid fep-nop hook nop*50");
 	prepare();
 	/* Until it is as far for all as it was the last time: a tick of the host is counted by AMD. */
 	do {

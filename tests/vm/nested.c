@@ -420,24 +420,28 @@ static const char *title(const char *what, const char *which)
 static void counting(void)
 {
 	static const struct {
-		const char *what, *letters;
+		const char *what, *code;
 		bool cpuid;
 	} rows[] = {
 		{ "nothing", "", 0 },
-		{ "nops and branches", "n9jn5j3", 0 },
-		{ "RDPMC, and KVM's own MSRs", "n3pn2rn2w", 0 },
-		{ "devices", "n3on2in3On2In3Wn2Mn9", 0 },
-		{ "WBINVD", "n3bn9", 0 },
-		{ "CPUID, of L1", "n3cn2jcn9", 1 },
-		{ "user mode", "n3 U n9j3n2 K n4", 0 },
-		{ "user mode, with exits", "n3 U n9pj3On2 K rn4", 0 },
+		{ "nops and branches", "nop*9 jmp nop*5 jmp*3", 0 },
+		{ "RDPMC, and KVM's own MSRs", "nop*3 rdpmc nop*2 rdmsr nop*2 wrmsr", 0 },
+		{ "devices",
+		  "nop*3 out-pic nop*2 in-pic nop*3 out-vmm nop*2 in-vmm nop*3 mmio-write nop*2 "
+		  "mmio-read nop*9",
+		  0 },
+		{ "WBINVD", "nop*3 wbinvd nop*9", 0 },
+		{ "CPUID, of L1", "nop*3 cpuid nop*2 jmp cpuid nop*9", 1 },
+		{ "user mode", "nop*3 user{nop*9 jmp*3 nop*2} nop*4", 0 },
+		{ "user mode, with exits",
+		  "nop*3 user{nop*9 rdpmc jmp*3 out-vmm nop*2} rdmsr nop*4", 0 },
 	};
 	unsigned int r, i;
 
 	for (r = 0; r < ARRAY_SIZE(rows); r++) {
 		defaults();
 		l1.takes_cpuid = rows[r].cpuid;
-		vm_body(&l2, rows[r].letters);
+		vm_body(&l2, rows[r].code);
 		counter(VM_INSNS, VM_KERNEL, 0, 0);
 		counter(VM_BRANCHES, VM_KERNEL, 0, 0);
 		counter(VM_INSNS, VM_USER, 0, 0);
@@ -486,7 +490,7 @@ static void control(void)
 			uint64_t all, part2, part3, want;
 
 			defaults();
-			vm_body(&l2, "n7 j r n5 p");
+			vm_body(&l2, "nop*7 jmp rdmsr nop*5 rdpmc");
 			counter(event ? VM_BRANCHES : VM_INSNS, VM_KERNEL, 0, 0);
 			l1.load_entry = rows[r].guest;
 			l1.load_exit = rows[r].after;
@@ -524,12 +528,15 @@ static void modes(void)
 		{ "host-only", HOST_ONLY, 1, 0 },
 		{ "both bits", GUEST_ONLY | HOST_ONLY, 1, 1 },
 	};
-	static const char *const letters[] = { "", "n9 j n3", "n3 r n2 p j w n2", "n5 U n7 j O n2 K r n3" };
+	static const char *const codes[] = {
+		"", "nop*9 jmp nop*3", "nop*3 rdmsr nop*2 rdpmc jmp wrmsr nop*2",
+		"nop*5 user{nop*7 jmp out-vmm nop*2} rdmsr nop*3",
+	};
 	unsigned int r, k;
 
-	for (k = 0; k < ARRAY_SIZE(letters); k++) {
+	for (k = 0; k < ARRAY_SIZE(codes); k++) {
 		defaults();
-		vm_body(&l2, letters[k]);
+		vm_body(&l2, codes[k]);
 		for (r = 0; r < ARRAY_SIZE(rows); r++) {
 			counter(VM_INSNS, VM_KERNEL, 0, 0);
 			on_bits[r] = rows[r].bits;
@@ -539,7 +546,7 @@ static void modes(void)
 			/* VMRUN retires in the mode that it leads to. */
 			uint64_t part2 = insns_of_l2(&s.counter[r]) + 1;
 
-			snprintf(name, sizeof(name), "%s, \"%s\"%s", rows[r].what, letters[k], beside ? ", beside the host's event" : "");
+			snprintf(name, sizeof(name), "%s, \"%s\"%s", rows[r].what, codes[k], beside ? ", beside the host's event" : "");
 			check_equal(name, s.counter[r].value, (rows[r].l1 ? all_of_it(r) - part2 : 0) + (rows[r].l2 ? part2 : 0),
 				    "in L1 without VMRUN, in L2 with that and each entry");
 		}
@@ -839,7 +846,7 @@ static void overflow_row(const char *what, unsigned int to, bool taken, bool vec
 	vm_seen.fixed_vector = vector;
 	l1.takes_nmi = taken && !vector;
 	l1.takes_interrupts = taken && vector;
-	vm_body(&l2, "n30");
+	vm_body(&l2, "nop*30");
 	counter(VM_INSNS, VM_KERNEL, 0, 1);
 	do {
 		s.counter[0].start = 0;
@@ -872,7 +879,7 @@ static void overflow_row(const char *what, unsigned int to, bool taken, bool vec
 }
 
 /* Each event on the way from L1 through L2 and back is once the last. */
-static void everywhere(const char *what, const char *letters, enum vm_event event, bool taken, bool vector, uint64_t bits)
+static void everywhere(const char *what, const char *code, enum vm_event event, bool taken, bool vector, uint64_t bits)
 {
 	unsigned int to, first, last, bad = 0, tries;
 	uint64_t pmis = 0;
@@ -881,7 +888,7 @@ static void everywhere(const char *what, const char *letters, enum vm_event even
 	vm_seen.fixed_vector = vector;
 	l1.takes_nmi = taken && !vector;
 	l1.takes_interrupts = taken && vector;
-	vm_body(&l2, letters);
+	vm_body(&l2, code);
 	counter(event, VM_BOTH, 0, 1);
 	on_bits[0] = bits;
 	/* A tick of the host adds an entry on AMD. */
@@ -917,6 +924,8 @@ static void everywhere(const char *what, const char *letters, enum vm_event even
 	check_equal("those that were not right", bad, 0, "one PMI, nothing lost");
 }
 
+#define ANYWHERE	"nop*3 jmp rdmsr nop*2 rdpmc jmp wrmsr nop*3"
+
 static void overflows(void)
 {
 	unsigned int taken, vector, event;
@@ -930,12 +939,12 @@ static void overflows(void)
 	for (taken = 0; taken <= 1; taken++)
 		for (vector = 0; vector <= 1; vector++)
 			for (event = 0; event <= 1; event++)
-				everywhere(taken ? "anywhere, L1 takes it" : "anywhere, L2 gets it", "n3jrn2pjwn3", event, taken, vector,
+				everywhere(taken ? "anywhere, L1 takes it" : "anywhere, L2 gets it", ANYWHERE, event, taken, vector,
 					   0);
 	if (vm_seen.amd) {
-		everywhere("anywhere, host-only", "n3jrn2pjwn3", VM_INSNS, false, false, HOST_ONLY);
-		everywhere("anywhere, guest-only", "n3jrn2pjwn3", VM_INSNS, false, false, GUEST_ONLY);
-		everywhere("anywhere, guest-only, L1 takes it", "n3jrn2pjwn3", VM_INSNS, true, false, GUEST_ONLY);
+		everywhere("anywhere, host-only", ANYWHERE, VM_INSNS, false, false, HOST_ONLY);
+		everywhere("anywhere, guest-only", ANYWHERE, VM_INSNS, false, false, GUEST_ONLY);
+		everywhere("anywhere, guest-only, L1 takes it", ANYWHERE, VM_INSNS, true, false, GUEST_ONLY);
 	}
 }
 
@@ -1013,7 +1022,7 @@ static void moving(void)
 
 	for (loads = 0; loads <= !vm_seen.amd; loads++) {
 		defaults();
-		vm_body(&l2, "n9j H n5rj H pn5");
+		vm_body(&l2, "nop*9 jmp hook nop*5 rdmsr jmp hook rdpmc nop*5");
 		if (loads) {
 			/* In L2 the control is what VM-entry has loaded, and VM-exit is still to load another. */
 			l1.load_entry = 1;
@@ -1108,7 +1117,7 @@ int main(void)
 	vm_call(&vm, l1_prepare, NULL);
 	vm_call(&vm, l1_once, vm_guest_prepare);
 	vm.before = before;
-	body.length = body.insns = 0;
+	vm_clear(&body);
 	vm_emit(&body, "68%08x c3>", VM_WORD(l1_hypervisor));
 	s.body = &body;
 	all();

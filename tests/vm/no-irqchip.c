@@ -102,7 +102,7 @@ int main(void)
 	check_between("lines in the log that there is no vPMU", said, vm_seen.mediated, vm_seen.mediated, "one for each VM");
 
 	skip_faults();
-	vm_body(&body, "(n9crjwO)9 n300");
+	vm_body(&body, "(nop*9 cpuid rdmsr jmp wrmsr out-vmm)*9 nop*300");
 	s.body = &body;
 	s.n = 1;
 	for (overflow = 0; overflow <= 1; overflow++) {

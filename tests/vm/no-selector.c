@@ -167,7 +167,7 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	counters = vm_seen.general;
 	fd = event();
-	vm_body(&body, "(n3crn2wj)9");
+	vm_body(&body, "(nop*3 cpuid rdmsr nop*2 wrmsr jmp)*9");
 	s.body = &body;
 	s.n = 1;
 	for (k = 0; k < 4; k++) {

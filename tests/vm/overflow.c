@@ -19,23 +19,53 @@ static struct vm_body body;
 static struct vm_stretch s;
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	enum vm_event event;
 	enum vm_privilege privilege;
 	bool fixed, vector;
 } rows[] = {
-	{ "plain, kernel", "(n7jn9)4 n9", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "each kind of exit, kernel", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "each kind of exit, kernel", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 1, 0 },
-	{ "each kind of exit, by a vector", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_BOTH, 0, 1 },
-	{ "each kind of exit, by a vector", "n3crn2wpj2oin5OIWMn3fFvbn9", VM_INSNS, VM_KERNEL, 1, 1 },
-	{ "fast paths", "n3xn3tn5xtx2n9", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "each kind of exit, user", "U n3cn2pj2oin5OIWMn3fFvn9 n40 K n", VM_INSNS, VM_USER, 0, 0 },
-	{ "each kind of exit, user", "U n3cn2pj2oin5OIWMn3fFvn9 n40 K n", VM_INSNS, VM_USER, 1, 0 },
-	{ "user and kernel", "n3cn2cfn3 U n3cn2cfn3 K n3cn2cfn9", VM_INSNS, VM_BOTH, 0, 0 },
-	{ "kernel beside user", "n3cn2cfn3 U n3cn2cfn3 K n3cn2cfn9", VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "branches", "(nFn2jFcFjn)3 U (nFn2jFcFjn)3 K (nj)40", VM_BRANCHES, VM_BOTH, 0, 0 },
-	{ "a long way", "(n5cnfcn4f2nc2)14 n9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "plain, kernel", "(nop*7 jmp nop*9)*4 nop*9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, kernel",
+	  "nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm "
+	  "mmio-write mmio-read nop*3 fep-nop fep-jmp hypercall wbinvd nop*9",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, kernel",
+	  "nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm "
+	  "mmio-write mmio-read nop*3 fep-nop fep-jmp hypercall wbinvd nop*9",
+	  VM_INSNS, VM_KERNEL, 1, 0 },
+	{ "each kind of exit, by a vector",
+	  "nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm "
+	  "mmio-write mmio-read nop*3 fep-nop fep-jmp hypercall wbinvd nop*9",
+	  VM_INSNS, VM_BOTH, 0, 1 },
+	{ "each kind of exit, by a vector",
+	  "nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm "
+	  "mmio-write mmio-read nop*3 fep-nop fep-jmp hypercall wbinvd nop*9",
+	  VM_INSNS, VM_KERNEL, 1, 1 },
+	{ "fast paths",
+	  "nop*3 ipi nop*3 deadline nop*5 ipi deadline ipi*2 nop*9", VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "each kind of exit, user",
+	  "user{nop*3 cpuid nop*2 rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm mmio-write "
+	  "mmio-read nop*3 fep-nop fep-jmp hypercall nop*9 nop*40} nop",
+	  VM_INSNS, VM_USER, 0, 0 },
+	{ "each kind of exit, user",
+	  "user{nop*3 cpuid nop*2 rdpmc jmp*2 out-pic in-pic nop*5 out-vmm in-vmm mmio-write "
+	  "mmio-read nop*3 fep-nop fep-jmp hypercall nop*9 nop*40} nop",
+	  VM_INSNS, VM_USER, 1, 0 },
+	{ "user and kernel",
+	  "nop*3 cpuid nop*2 cpuid fep-nop nop*3 user{nop*3 cpuid nop*2 cpuid fep-nop nop*3} nop*3 "
+	  "cpuid nop*2 cpuid fep-nop nop*9",
+	  VM_INSNS, VM_BOTH, 0, 0 },
+	{ "kernel beside user",
+	  "nop*3 cpuid nop*2 cpuid fep-nop nop*3 user{nop*3 cpuid nop*2 cpuid fep-nop nop*3} nop*3 "
+	  "cpuid nop*2 cpuid fep-nop nop*9",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
+	{ "branches",
+	  "(nop fep-jmp nop*2 jmp fep-jmp cpuid fep-jmp jmp nop)*3 user{(nop fep-jmp nop*2 jmp "
+	  "fep-jmp cpuid fep-jmp jmp nop)*3} (nop jmp)*40",
+	  VM_BRANCHES, VM_BOTH, 0, 0 },
+	{ "a long way",
+	  "(nop*5 cpuid nop fep-nop cpuid nop*4 fep-nop*2 nop cpuid*2)*14 nop*9",
+	  VM_INSNS, VM_KERNEL, 0, 0 },
 };
 
 /* More than what vm_stretch_asm executes behind the code. */
@@ -48,7 +78,7 @@ static const struct {
 static void by_enabling(bool fixed)
 {
 	vm_seen.fixed_vector = false;
-	vm_body(&body, "n40");
+	vm_body(&body, "nop*40");
 	s.body = &body;
 	s.n = 1;
 	s.interrupted = true;
@@ -71,7 +101,7 @@ static void sweep(unsigned int row)
 	char what[128];
 
 	vm_seen.fixed_vector = rows[row].vector;
-	vm_body(&body, rows[row].letters);
+	vm_body(&body, rows[row].code);
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;

@@ -88,7 +88,7 @@ static void masked(void)
 
 	body.set[0].msr = MSR_X2APIC_LVTPC;
 	body.set[0].value = LVT_NMI | 0x10000;
-	vm_body(&body, "S (n3cn90)15");
+	vm_body(&body, "set (nop*3 cpuid nop*90)*15");
 	memcpy(s.counter, counters, sizeof(counters));
 	s.n = 1;
 	pmis = mark_read(TRUTH_PMIS);
@@ -118,7 +118,9 @@ static void run(unsigned int cpu, bool v2)
 		body.set[i].value = i == 1 ? LVT_NMI | 0x10000 : i == 2 ? LVT_NMI : vm_selector(&counters[i ? 1 : 2]);
 	}
 	/* Its kernel counter ends in the first group; then it selects, masks, unmasks and selects. */
-	vm_body(&body, "(n3crn2wn40jn40)15 S n9 S n9 S n9 S U (n3cn2jn40)10 K n9");
+	vm_body(&body,
+		"(nop*3 cpuid rdmsr nop*2 wrmsr nop*40 jmp nop*40)*15 set nop*9 set nop*9 set "
+		"nop*9 set user{(nop*3 cpuid nop*2 jmp nop*40)*10} nop*9");
 	/* Perf comes after the first load, to a CPU that is new to it. */
 	others->go = true;
 	s.body = &body;

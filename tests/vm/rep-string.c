@@ -49,8 +49,7 @@ static void prepare_body(unsigned int row, bool user, bool with)
 	uint64_t from = rows[row].kind == FROM_HOLE ? VM_HOLE : (uint64_t)buffer;
 	uint64_t to = rows[row].kind == TO_HOLE ? VM_HOLE : (uint64_t)buffer;
 
-	body.length = body.insns = body.points = body.sets = 0;
-	body.user = body.emulating = false;
+	vm_clear(&body);
 	vm_emit(&body, "90 90 90");
 	if (user)
 		vm_emit_user(&body);
@@ -59,10 +58,8 @@ static void prepare_body(unsigned int row, bool user, bool with)
 	if (with)
 		vm_emit(&body, "%s", rows[row].insn);
 	vm_emit(&body, "90 90 90");
-	if (user) {
-		body.user = false;
-		vm_emit(&body, "cd80>");
-	}
+	if (user)
+		vm_emit_kernel(&body);
 	vm_emit(&body, "90 c3>");
 }
 

@@ -128,23 +128,30 @@ static void set_completed(struct vm *v)
 }
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	void (*hook)(struct vm *vm);
 	int to;			/* the end of the counter: so many events before or behind the instruction; NEVER */
 #define NEVER 1000
 	int own;		/* what of the instruction itself a write leaves */
 } rows[] = {
-	{ "moved", "n9cf H n30cf", move, NEVER, 0 },
-	{ "moved at memory", "n9cf N n30cf", move, NEVER, 0 },
-	{ "moved twice", "n9cf H n30cf N cfn9", move, NEVER, 0 },
-	{ "moved at its end", "n9cf H n30cf", move, 0, 0 },
-	{ "moved at its end, at memory", "n9cf N n30cf", move, 0, 0 },
-	{ "moved before its end", "n9cf H n30cf", move, 9, 0 },
-	{ "moved right before its end", "n9cf H n30cf", move, 2, 0 },
-	{ "moved behind its end", "n20 H n30cf", move, -9, 0 },
-	{ "set before the OUT is complete", "n50cf H n100cf", set, NEVER, 1 },
-	{ "set when it is", "n50cf H n100cf", set_completed, NEVER, 0 },
-	{ "set with an event not accounted for", "n50cf N n100cf", set, NEVER, 0 },
+	{ "moved", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, NEVER, 0 },
+	{ "moved at memory", "nop*9 cpuid fep-nop hook-mmio nop*30 cpuid fep-nop", move, NEVER, 0 },
+	{ "moved twice",
+	  "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop hook-mmio cpuid fep-nop nop*9",
+	  move, NEVER, 0 },
+	{ "moved at its end", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 0, 0 },
+	{ "moved at its end, at memory",
+	  "nop*9 cpuid fep-nop hook-mmio nop*30 cpuid fep-nop", move, 0, 0 },
+	{ "moved before its end", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 9, 0 },
+	{ "moved right before its end",
+	  "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 2, 0 },
+	{ "moved behind its end", "nop*20 hook nop*30 cpuid fep-nop", move, -9, 0 },
+	{ "set before the OUT is complete",
+	  "nop*50 cpuid fep-nop hook nop*100 cpuid fep-nop", set, NEVER, 1 },
+	{ "set when it is",
+	  "nop*50 cpuid fep-nop hook nop*100 cpuid fep-nop", set_completed, NEVER, 0 },
+	{ "set with an event not accounted for",
+	  "nop*50 cpuid fep-nop hook-mmio nop*100 cpuid fep-nop", set, NEVER, 0 },
 };
 
 static uint32_t saved_lvtpc(void)
@@ -161,7 +168,7 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 	char name[128], what[160];
 
 	vm_seen.fixed_vector = vector;
-	vm_body(&body, rows[row].letters);
+	vm_body(&body, rows[row].code);
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;

@@ -19,13 +19,14 @@ static struct vm_body body;
 static struct vm_stretch s;
 
 static const struct {
-	const char *what, *letters;
+	const char *what, *code;
 	unsigned int smis;
 } rows[] = {
-	{ "one", "n5 y n9", 1 },
-	{ "ten in the kernel, ten in user mode", "(y n3j)10 U (y n3j)10 K n9", 20 },
-	{ "between exits", "(n y n c n9)5", 5 },
-	{ "while KVM's exit is on its way", "(n y c n9)5", 5 },
+	{ "one", "nop*5 smi nop*9", 1 },
+	{ "ten in the kernel, ten in user mode",
+	  "(smi nop*3 jmp)*10 user{(smi nop*3 jmp)*10} nop*9", 20 },
+	{ "between exits", "(nop smi nop cpuid nop*9)*5", 5 },
+	{ "while KVM's exit is on its way", "(nop smi cpuid nop*9)*5", 5 },
 };
 
 static const struct vm_counter counters[] = {
@@ -68,7 +69,7 @@ static void all(const char *when)
 	char what[160];
 
 	for (row = 0; row < ARRAY_SIZE(rows); row++) {
-		vm_body(&body, rows[row].letters);
+		vm_body(&body, rows[row].code);
 		s.body = &body;
 		for (i = 0; i < ARRAY_SIZE(counters); i++) {
 			uint64_t smis = mark_read(TRUTH_SMIS), insns = mark_read(TRUTH_SMM_INSNS);

@@ -92,7 +92,9 @@ int main(void)
 	must(on_mediated(), "the vPMU is a mediated one");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_body(&body, "(n3crn2wpjofn2Fn9)9 n300");
+	vm_body(&body,
+		"(nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp out-pic fep-nop nop*2 fep-jmp nop*9)*9 "
+		"nop*300");
 	s.n = 1;
 	s.body = &body;
 	s.interrupted = true;

@@ -38,35 +38,35 @@ static unsigned int general, fixed, counters;
 enum { ANYWHERE, FRESH, TICK, TIMER, SELECT };
 
 static const struct way {
-	const char *what, *letters;
+	const char *what, *code;
 	bool user;
 	int special;
 } ways[] = {
-	{ "nothing", "n", 0, ANYWHERE },
-	{ "CPUID", "c", 0, ANYWHERE },
-	{ "CPUID in user mode", "UcK", 1, ANYWHERE },
-	{ "RDMSR", "r", 0, ANYWHERE },
-	{ "WRMSR", "w", 0, ANYWHERE },
-	{ "IN, to KVM", "i", 0, ANYWHERE },
-	{ "OUT, to KVM", "o", 0, ANYWHERE },
-	{ "IN, to userspace", "I", 0, ANYWHERE },
-	{ "OUT, to userspace", "O", 0, ANYWHERE },
-	{ "OUT in user mode", "UOK", 1, ANYWHERE },
-	{ "userspace, which looks", "H", 0, ANYWHERE },
-	{ "a write where no memory is", "W", 0, ANYWHERE },
-	{ "a read where no memory is", "M", 0, ANYWHERE },
-	{ "the same in user mode", "UMK", 1, ANYWHERE },
-	{ "hypercall", "v", 0, ANYWHERE },
-	{ "WBINVD", "b", 0, ANYWHERE },
-	{ "emulated by force", "f", 0, ANYWHERE },
-	{ "a branch, emulated by force, in user mode", "UFK", 1, ANYWHERE },
-	{ "interrupt for nobody", "x", 0, ANYWHERE },
-	{ "timer's deadline", "t", 0, ANYWHERE },
-	{ "HLT and an interrupt", "h", 0, ANYWHERE },
-	{ "memory for the first time", "n", 0, FRESH },
-	{ "a tick of the host", "n", 0, TICK },
-	{ "the guest's timer", "n", 0, TIMER },
-	{ "a selector, on and off", "n", 0, SELECT },
+	{ "nothing", "nop", 0, ANYWHERE },
+	{ "CPUID", "cpuid", 0, ANYWHERE },
+	{ "CPUID in user mode", "user{cpuid}", 1, ANYWHERE },
+	{ "RDMSR", "rdmsr", 0, ANYWHERE },
+	{ "WRMSR", "wrmsr", 0, ANYWHERE },
+	{ "IN, to KVM", "in-pic", 0, ANYWHERE },
+	{ "OUT, to KVM", "out-pic", 0, ANYWHERE },
+	{ "IN, to userspace", "in-vmm", 0, ANYWHERE },
+	{ "OUT, to userspace", "out-vmm", 0, ANYWHERE },
+	{ "OUT in user mode", "user{out-vmm}", 1, ANYWHERE },
+	{ "userspace, which looks", "hook", 0, ANYWHERE },
+	{ "a write where no memory is", "mmio-write", 0, ANYWHERE },
+	{ "a read where no memory is", "mmio-read", 0, ANYWHERE },
+	{ "the same in user mode", "user{mmio-read}", 1, ANYWHERE },
+	{ "hypercall", "hypercall", 0, ANYWHERE },
+	{ "WBINVD", "wbinvd", 0, ANYWHERE },
+	{ "emulated by force", "fep-nop", 0, ANYWHERE },
+	{ "a branch, emulated by force, in user mode", "user{fep-jmp}", 1, ANYWHERE },
+	{ "interrupt for nobody", "ipi", 0, ANYWHERE },
+	{ "timer's deadline", "deadline", 0, ANYWHERE },
+	{ "HLT and an interrupt", "ipi-hlt", 0, ANYWHERE },
+	{ "memory for the first time", "nop", 0, FRESH },
+	{ "a tick of the host", "nop", 0, TICK },
+	{ "the guest's timer", "nop", 0, TIMER },
+	{ "a selector, on and off", "nop", 0, SELECT },
 };
 
 static struct vm_body body[ARRAY_SIZE(ways)];
@@ -379,7 +379,7 @@ int main(void)
 	vm.hook = hook;
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
-		vm_body(&body[i], ways[i].letters);
+		vm_body(&body[i], ways[i].code);
 	may_rdpmc();
 	with_host(NO_EVENT);
 	with_host(ONE_EVENT);

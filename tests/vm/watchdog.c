@@ -75,7 +75,7 @@ int main(void)
 
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_body(&body, "(n3crn2wj)9");
+	vm_body(&body, "(nop*3 cpuid rdmsr nop*2 wrmsr jmp)*9");
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };

@@ -26,8 +26,8 @@ static void row(const char *what, uint64_t due, uint64_t seen)
 	sayf("row %s|%llu|%llu", what, (unsigned long long)due, (unsigned long long)seen);
 }
 
-/* A stretch with one counter; its code may set it to a value, and read it (vm_ops). */
-static void run(const char *letters, enum vm_privilege privilege, uint64_t set)
+/* A stretch with one counter; its code may set it to a value, and read it (vm/code.h). */
+static void run(const char *code, enum vm_privilege privilege, uint64_t set)
 {
 	stretch.body = &body;
 	stretch.n = 1;
@@ -35,7 +35,7 @@ static void run(const char *letters, enum vm_privilege privilege, uint64_t set)
 	stretch.counter[0].privilege = privilege;
 	body.get = body.set[0].msr = vm_counter_msr(&counter);
 	body.set[0].value = set;
-	vm_body(&body, letters);
+	vm_body(&body, code);
 	vm_stretch(&vm, &stretch);
 }
 
@@ -181,11 +181,11 @@ int main(void)
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 
-	run("c1000", VM_BOTH, 0);
+	run("cpuid*1000", VM_BOTH, 0);
 	row("counts 1,000 CPUIDs and what is around them", vm_expected(&stretch, 0), stretch.counter[0].value);
-	run("n300 S n50 (cn3)9", VM_KERNEL, 10);
+	run("nop*300 set nop*50 (cpuid nop*3)*9", VM_KERNEL, 10);
 	row("sets a running counter to 10: PMIs", 0, vm_seen.pmis);
-	run("U n500 K S U n1500 K n", VM_USER, MINUS(100));
+	run("user{nop*500} set user{nop*1500} nop", VM_USER, MINUS(100));
 	row("sets a running counter to 100 from its end: PMI after", 100, vm_seen.pmis ? vm_pmi_events(&stretch, 0, 0, 0) : 0);
 
 	/* A guest that was left asleep may have an NMI under way, and takes no other one: each has its own. */
@@ -198,8 +198,8 @@ int main(void)
 	row("halts by the instruction that ends a counter, 5 times: wakes", HALTS, woken);
 
 	vm.hook = deny;
-	run("n5 H G c500", VM_KERNEL, 0);
-	for (i = 0; body.point[i].letter != VM_OP_GET; i++)
+	run("nop*5 hook get cpuid*500", VM_KERNEL, 0);
+	for (i = 0; body.point[i].op != VM_OP_GET; i++)
 		;
 	row("goes on when its owner has filtered the event: counts", 0, stretch.counter[0].value - vm_seen.point[i].value);
 	vm_close(&vm);

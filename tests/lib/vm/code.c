@@ -1,40 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The compiler of a measured region's code, whose language vm.h describes. */
+/* The compiler of a measured region's code; vm/code.h describes the language. */
 #include <stdarg.h>
 
 #include "vm.h"
 
-/*
- * Instructions in hexadecimal, with '>' behind a branch, '*' behind what KVM emulates, '^' behind a branch that KVM
- * emulates.  They may use RAX to RDX only.
- */
-static const struct vm_op {
-	char letter;
-	bool user;		/* also in user mode */
-	const char *what, *code;
-} vm_ops[] = {
-	{ 'n', 1, "nop", "90" },
-	{ 'j', 1, "jmp", "eb00>" },
-	{ 'c', 1, "CPUID", "31c0 0fa2*" },
-	{ 'r', 0, "RDMSR of the APIC's base", "b91b000000 0f32*" },
-	{ 'w', 0, "WRMSR of the microcode's revision", "b98b000000 31c0 31d2 0f30*" },
-	{ 'p', 1, "RDPMC", "31c9 0f33*" },
-	{ 'o', 1, "OUT to KVM's own PIC", "b0ff e621*" },
-	{ 'i', 1, "IN from KVM's own PIC", "e421*" },
-	{ 'O', 1, "OUT to this program", "e6e2*" },
-	{ 'I', 1, "IN from this program", "e4e2*" },
-	{ 'W', 1, "a write where no memory is", "89042500000030*" },
-	{ 'M', 1, "a read where no memory is", "8b042500000030*" },
-	{ 'f', 1, "nop, emulated by force", "0f0b6b766d90*" },
-	{ 'F', 1, "jmp, emulated by force", "0f0b6b766deb00^" },
-	{ 'L', 1, "ENTER and LEAVE, emulated by force", "0f0b6b766dc8000000* 0f0b6b766dc9*" },
-	{ 'v', 1, "hypercall", NULL },
-	{ 'b', 0, "WBINVD", "0f09*" },
-	{ 'x', 0, "an interrupt for nobody", "b930080000 b841000000 ba05000000 0f30*" },
-	{ 't', 0, "WRMSR of the timer's deadline", "b9e0060000 b8ffffffff baffffff7f 0f30*" },
-	{ 'y', 1, "an SMI, three instructions later", "48b80600554d504d564b b903000000 6687db" },
-	{ 'h', 0, "an interrupt for itself, and HLT", "b930080000 b841000000 31d2 0f30* fb f4* fa" },
+/* Words and their code, as vm_emit() takes it. */
+static const struct word {
+	const char *name, *code;
+	enum vm_op op;
+	bool kernel_only;
+} words[] = {
+	{ .name = "nop", .code = "90" },
+	{ .name = "jmp", .code = "eb00>" },
+	{ .name = "smi", .code = "48b80600554d504d564b b903000000 6687db" },
+	{ .name = "cpuid", .code = "31c0 0fa2*" },
+	{ .name = "rdpmc", .op = VM_OP_RDPMC },
+	{ .name = "out-pic", .code = "b0ff e621*" },
+	{ .name = "in-pic", .code = "e421*" },
+	{ .name = "out-vmm", .code = "e6e2*" },
+	{ .name = "in-vmm", .code = "e4e2*" },
+	{ .name = "mmio-write", .code = "89042500000030*" },
+	{ .name = "mmio-read", .code = "8b042500000030*" },
+	{ .name = "fep-nop", .code = "0f0b6b766d90*" },
+	{ .name = "fep-jmp", .code = "0f0b6b766deb00^" },
+	{ .name = "fep-enter-leave", .code = "0f0b6b766dc8000000* 0f0b6b766dc9*" },
+	{ .name = "hypercall", .op = VM_OP_HYPERCALL },
+	/* the APIC's base; the microcode's revision */
+	{ .name = "rdmsr", .code = "b91b000000 0f32*", .kernel_only = true },
+	{ .name = "wrmsr", .code = "b98b000000 31c0 31d2 0f30*", .kernel_only = true },
+	{ .name = "wbinvd", .code = "0f09*", .kernel_only = true },
+	{ .name = "ipi", .code = "b930080000 b841000000 ba05000000 0f30*", .kernel_only = true },
+	{ .name = "deadline", .code = "b9e0060000 b8ffffffff baffffff7f 0f30*", .kernel_only = true },
+	{ .name = "ipi-hlt", .code = "b930080000 b841000000 31d2 0f30* fb f4* fa", .kernel_only = true },
+	{ .name = "loop", .op = VM_OP_LOOP, .kernel_only = true },
+	{ .name = "cpuids", .op = VM_OP_CPUIDS, .kernel_only = true },
+	{ .name = "hook", .op = VM_OP_HOOK, .kernel_only = true },
+	{ .name = "hook-mmio", .op = VM_OP_HOOK_MMIO, .kernel_only = true },
+	{ .name = "set", .op = VM_OP_SET, .kernel_only = true },
+	{ .name = "get", .op = VM_OP_GET, .kernel_only = true },
+	{ .name = "status", .op = VM_OP_STATUS, .kernel_only = true },
 };
+
+static void __attribute__((noreturn)) reject(const char *why, const char *at)
+{
+	check(0, "the code of a measured region: %s at \"%.40s\"", why, at);
+	exit(check_done());
+}
 
 void vm_emit(struct vm_body *body, const char *format, ...)
 {
@@ -48,7 +59,8 @@ void vm_emit(struct vm_body *body, const char *format, ...)
 		struct vm_insn *insn = &body->insn[body->insns++];
 		unsigned int byte;
 
-		must(body->insns < VM_CODE && body->length < sizeof(body->code) - 16, "the stretch has room");
+		must(body->insns < VM_INSNS_MAX && body->length < sizeof(body->code) - 16,
+		     "the measured region has room");
 		for (; sscanf(s, "%2x", &byte) == 1 && *s != ' '; s += 2)
 			body->code[body->length++] = byte;
 		insn->next = (uint64_t)&body->code[body->length];
@@ -61,21 +73,31 @@ void vm_emit(struct vm_body *body, const char *format, ...)
 	}
 }
 
-/* On in user mode, with the right to do I/O.  IRETQ counts where it leads. */
 void vm_emit_user(struct vm_body *body)
 {
 	unsigned int next;
 
-	vm_emit(body, "48892425%08x 6a%02x 68%08x 68%08x 6a%02x", VM_WORD(&vm_kernel_rsp), UDATA, VM_WORD(VM_TOP(4)),
-		VM_WORD(vm_seen.fixed_vector ? 0x3202 : 0x3002), UCODE);
+	vm_emit(body, "48892425%08x 6a%02x 68%08x 68%08x 6a%02x", VM_WORD(&vm_kernel_rsp), UDATA,
+		VM_WORD(VM_TOP(4)), VM_WORD(vm_seen.fixed_vector ? 0x3202 : 0x3002), UCODE);
 	next = body->length + 5 + 2;
 	vm_emit(body, "68%08x", VM_WORD(&body->code[next]));
+	/* IRETQ counts in the mode that it leads to. */
 	body->user = true;
 	vm_emit(body, "48cf>");
 }
 
-/* RAX and RCX are lost.  The reading itself and the store behind it are two instructions of those to the emulated one. */
-static struct vm_point *vm_emit_point(struct vm_body *body, unsigned int insns)
+void vm_emit_kernel(struct vm_body *body)
+{
+	/* INT, too. */
+	body->user = false;
+	vm_emit(body, "cd%02x>", VM_LEAVE);
+}
+
+/*
+ * Keep the machine's counts at a point, whose emulated instruction comes after @insns others.  RAX
+ * and RCX are lost.  The mark itself and the store after it are two more instructions on the way.
+ */
+static struct vm_point *begin_point(struct vm_body *body, unsigned int insns)
 {
 	struct vm_point *point = &vm_seen.point[body->points];
 	const struct {
@@ -89,126 +111,207 @@ static struct vm_point *vm_emit_point(struct vm_body *body, unsigned int insns)
 	};
 	unsigned int i;
 
-	must(body->points < VM_POINTS && !body->user, "a point is in the kernel, and has room");
+	must(body->points < VM_POINTS, "there is room for a point");
 	body->point[body->points].insns = 2 + insns;
-	body->point[body->points].truth = body->emulating ? body->point[body->points - 1].truth : body->points;
+	body->point[body->points].truth = body->emulating ? body->point[body->points - 1].truth :
+							    body->points;
 	for (i = 0; i < ARRAY_SIZE(reading); i++)
-		vm_emit(body, "488b0425%08x b9%02x000000 6687db 48890425%08x", VM_WORD(&vm_ask), reading[i].index,
-			VM_WORD(reading[i].to));
+		vm_emit(body, "488b0425%08x b9%02x000000 6687db 48890425%08x", VM_WORD(&vm_ask),
+			reading[i].index, VM_WORD(reading[i].to));
 	return point;
 }
 
-/* What the guest executes itself with a mediated vPMU, and KVM emulates without. */
-static const char *vm_by_kvm(uint32_t msr)
+static void end_point(struct vm_body *body, enum vm_op op)
+{
+	body->point[body->points].op = op;
+	body->point[body->points++].next = (uint64_t)&body->code[body->length];
+}
+
+/* The suffix of an RDMSR or WRMSR: with a mediated vPMU, the guest accesses some MSRs itself. */
+static const char *emulated(uint32_t msr)
 {
 	bool counter = vm_seen.amd ? msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && (msr & 1) :
-		       (msr >= MSR_PERFCTR0 && msr < MSR_PERFCTR0 + 8) || (msr >= MSR_PMC0 && msr < MSR_PMC0 + 8) ||
+		       (msr >= MSR_PERFCTR0 && msr < MSR_PERFCTR0 + 8) ||
+		       (msr >= MSR_PMC0 && msr < MSR_PMC0 + 8) ||
 		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + vm_seen.fixed);
 	bool global = !vm_seen.amd && msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL;
 
 	return (vm_seen.mediated && counter) || (vm_seen.global && global) ? "" : "*";
 }
 
-static void vm_end_point(struct vm_body *body, char letter)
+static void emit_set(struct vm_body *body)
 {
-	body->point[body->points].letter = letter;
-	body->point[body->points++].next = (uint64_t)&body->code[body->length];
+	uint32_t msr = body->set[body->sets].msr;
+	uint64_t value = body->set[body->sets].value;
+
+	begin_point(body, 3);
+	body->point[body->points].set = value;
+	vm_emit(body, "b9%08x b8%08x ba%08x 0f30%s", VM_WORD(msr), VM_WORD(value),
+		VM_WORD(value >> 32), emulated(msr));
+	end_point(body, VM_OP_SET);
+	body->sets++;
 }
 
-static void vm_emit_letter(struct vm_body *body, char letter)
+static void emit_get(struct vm_body *body, enum vm_op op)
 {
-	const struct vm_op *op = vm_ops;
-	struct vm_point *point;
+	uint32_t msr = op == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS;
+	struct vm_point *point = begin_point(body, 1);
 
-	switch (letter) {
-	case VM_TO_USER:
-		vm_emit_user(body);
-		return;
-	case VM_TO_KERNEL_AGAIN:
-		body->user = false;
-		vm_emit(body, "cd80>");
-		return;
-	case VM_OP_HOOK:
-	case VM_OP_INVALID:
-		vm_emit_point(body, 0);
-		vm_emit(body, "e6%02x*", VM_HOOK);
-		vm_end_point(body, letter);
-		body->emulating = letter == VM_OP_INVALID;
-		return;
-	case VM_OP_VALID:
-		/* LSS: MOV to SS would hold off a PMI that KVM has prepared, and VMX refuses to enter with both. */
-		vm_emit(body, "0fb20425%08x", VM_WORD(&vm_ss));
-		body->emulating = false;
-		return;
-	case VM_OP_HOOK_MEMORY:
-		vm_emit_point(body, 0);
+	vm_emit(body, "b9%08x 0f32%s", VM_WORD(msr), emulated(msr));
+	end_point(body, op);
+	vm_emit(body, "890425%08x 891425%08x", VM_WORD(&point->value),
+		VM_WORD((uint8_t *)&point->value + 4));
+}
+
+static void emit_hook(struct vm_body *body, enum vm_op op)
+{
+	begin_point(body, 0);
+	if (op == VM_OP_HOOK_MMIO)
 		vm_emit(body, "890425%08x*", VM_WORD(VM_HOLE + 8));
-		vm_end_point(body, letter);
-		return;
+	else
+		vm_emit(body, "e6%02x*", VM_HOOK);
+	end_point(body, op);
+}
+
+static void emit_cpuids(struct vm_body *body)
+{
+	uint32_t times = body->loop[body->loops++];
+
+	vm_emit(body, "41b8%08x 31c0 0fa2*", VM_WORD(times));
+	body->insn[body->insns - 1].times = times;
+	vm_emit(body, "41ffc8 75f7>");
+}
+
+static void emit_word(struct vm_body *body, const char *at, size_t length)
+{
+	const struct word *word = words, *end = words + ARRAY_SIZE(words);
+
+	while (word < end && (strncmp(word->name, at, length) || word->name[length]))
+		word++;
+	if (word == end)
+		reject("unknown word", at);
+	if (word->kernel_only && body->user)
+		reject("not in user mode", at);
+	switch (word->op) {
+	case VM_OP_HOOK:
+	case VM_OP_HOOK_MMIO:
+		emit_hook(body, word->op);
+		break;
 	case VM_OP_SET:
-		vm_emit_point(body, 3);
-		body->point[body->points].set = body->set[body->sets].value;
-		vm_emit(body, "b9%08x b8%08x ba%08x 0f30%s", VM_WORD(body->set[body->sets].msr),
-			VM_WORD(body->set[body->sets].value), VM_WORD(body->set[body->sets].value >> 32),
-			vm_by_kvm(body->set[body->sets].msr));
-		vm_end_point(body, letter);
-		body->sets++;
-		return;
+		emit_set(body);
+		break;
 	case VM_OP_GET:
 	case VM_OP_STATUS:
-		point = vm_emit_point(body, 1);
-		vm_emit(body, "b9%08x 0f32%s", VM_WORD(letter == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS),
-			vm_by_kvm(letter == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS));
-		vm_end_point(body, letter);
-		vm_emit(body, "890425%08x 891425%08x", VM_WORD(&point->value), VM_WORD((uint8_t *)&point->value + 4));
-		return;
+		emit_get(body, word->op);
+		break;
+	case VM_OP_RDPMC:
+		vm_emit(body, vm_seen.rdpmc ? "31c9 0f33" : "31c9 0f33*");
+		break;
+	case VM_OP_HYPERCALL:
+		vm_emit(body, vm_seen.amd ? "31c0 0f01d9*" : "31c0 0f01c1*");
+		break;
 	case VM_OP_LOOP:
 		vm_emit(body, "b9%08x ffc9 75fc>", VM_WORD(body->loop[body->loops++]));
-		return;
+		break;
 	case VM_OP_CPUIDS:
-		vm_emit(body, "41b8%08x 31c0 0fa2*", VM_WORD(body->loop[body->loops]));
-		body->insn[body->insns - 1].times = body->loop[body->loops++];
-		vm_emit(body, "41ffc8 75f7>");
-		return;
+		emit_cpuids(body);
+		break;
+	default:
+		vm_emit(body, "%s", word->code);
 	}
-	while (op < vm_ops + ARRAY_SIZE(vm_ops) && op->letter != letter)
-		op++;
-	must(op < vm_ops + ARRAY_SIZE(vm_ops) && (op->user || !body->user), "each letter has a meaning");
-	if (letter == 'p' && vm_seen.rdpmc) {
-		vm_emit(body, "31c9 0f33");
-		return;
-	}
-	vm_emit(body, "%s", op->code ?: vm_seen.amd ? "31c0 0f01d9*" : "31c0 0f01c1*");
 }
 
-/* Letters, blanks, and a number behind a letter or behind a group in parentheses: how often. */
-const char *vm_compile(struct vm_body *body, const char *s, bool emit)
+static void begin_group(struct vm_body *body, const char *at, size_t length)
 {
-	while (*s && *s != ')') {
-		const char *begin = s++;
-		unsigned long times = 1;
+	if (!length)
+		return;
+	if (body->user || body->emulating)
+		reject("a group of this kind in one of another kind", at);
+	if (length == 4 && !strncmp(at, "user", length)) {
+		vm_emit_user(body);
+	} else if (length == 7 && !strncmp(at, "invalid", length)) {
+		emit_hook(body, VM_OP_INVALID);
+		body->emulating = true;
+	} else {
+		reject("unknown group", at);
+	}
+}
 
-		if (*begin == ' ')
+static void end_group(struct vm_body *body, size_t length)
+{
+	if (!length)
+		return;
+	if (body->user) {
+		vm_emit_kernel(body);
+	} else {
+		/*
+		 * LSS makes SS valid.  MOV to SS would hold off a PMI that KVM has prepared, and VMX
+		 * refuses to enter with both.
+		 */
+		vm_emit(body, "0fb20425%08x", VM_WORD(&vm_ss));
+		body->emulating = false;
+	}
+}
+
+static const char *compile(struct vm_body *body, const char *s, char closing, bool emit);
+
+/* Compile a word or a group, with the number of times after it.  Return what comes next. */
+static const char *item(struct vm_body *body, const char *s, bool emit)
+{
+	const char *name = s, *inside = NULL;
+	size_t length = strcspn(s, " *(){}");
+	unsigned long times = 1;
+	char closing = 0;
+
+	s += length;
+	if (*s == (length ? '{' : '(')) {
+		closing = length ? '}' : ')';
+		inside = s + 1;
+		s = compile(body, inside, closing, false);
+	} else if (!length) {
+		reject("no word", name);
+	}
+	if (*s == '*')
+		times = strtoul(s + 1, (char **)&s, 10);
+	if (!times || (*s && !strchr(" )}", *s)))
+		reject("neither a number of times nor a blank", name);
+	while (emit && times--) {
+		if (!inside) {
+			emit_word(body, name, length);
 			continue;
-		if (*begin == '(')
-			s = vm_compile(body, s, false) + 1;
-		if (*s >= '0' && *s <= '9')
-			times = strtoul(s, (char **)&s, 10);
-		while (emit && times--) {
-			if (*begin == '(')
-				vm_compile(body, begin + 1, true);
-			else
-				vm_emit_letter(body, *begin);
 		}
+		begin_group(body, name, length);
+		compile(body, inside, closing, true);
+		end_group(body, length);
 	}
 	return s;
 }
 
-void vm_body(struct vm_body *body, const char *letters)
+/* Compile to the end of a group, or just find that end. */
+static const char *compile(struct vm_body *body, const char *s, char closing, bool emit)
+{
+	for (s += strspn(s, " "); *s != closing; s += strspn(s, " ")) {
+		if (!*s)
+			reject("a group without an end", s);
+		s = item(body, s, emit);
+	}
+	return closing ? s + 1 : s;
+}
+
+void vm_clear(struct vm_body *body)
 {
 	body->length = body->insns = body->points = body->sets = body->loops = 0;
 	body->user = body->emulating = false;
-	vm_compile(body, letters, true);
-	must(!body->user && !body->emulating, "a stretch ends in the kernel, on the processor");
+}
+
+void vm_append(struct vm_body *body, const char *code)
+{
+	compile(body, code, 0, true);
+}
+
+void vm_body(struct vm_body *body, const char *code)
+{
+	vm_clear(body);
+	vm_append(body, code);
 	vm_emit(body, "c3>");
 }

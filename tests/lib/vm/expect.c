@@ -181,23 +181,23 @@ void vm_check(const struct vm_stretch *s, const char *what)
 	char line[160];
 
 	for (place = 0; place <= points; place++) {
-		char letter = place < points ? s->body->point[place].letter : 0;
+		enum vm_op op = place < points ? s->body->point[place].op : VM_OP_NONE;
 
-		if (letter && !strchr((char[]) { VM_OP_SET, VM_OP_GET, VM_OP_STATUS, 0 }, letter))
+		if (op == VM_OP_HOOK || op == VM_OP_HOOK_MMIO || op == VM_OP_INVALID)
 			continue;
-		now = value + vm_events(s, 0, from, letter ? (int)place : VM_END);
-		if (letter == VM_OP_STATUS) {
+		now = value + vm_events(s, 0, from, op ? (int)place : VM_END);
+		if (op == VM_OP_STATUS) {
 			/* A test reads the status before a PMI only: the PMI's handler clears it. */
 			snprintf(line, sizeof(line), "%s: status, point %u", what, place);
 			check_equal(line, vm_seen.point[place].value, now > VM_MASK ? bit : 0,
 				    "set if it has passed its end");
 			continue;
 		}
-		if (!letter) {
+		if (!op) {
 			snprintf(line, sizeof(line), "%s: at the end", what);
 			check_equal(line, vm_signed(c->value), vm_signed(now),
 				    "from the last write on, the machine's count and KVM's");
-		} else if (letter == VM_OP_GET) {
+		} else if (op == VM_OP_GET) {
 			snprintf(line, sizeof(line), "%s: read, point %u", what, place);
 			check_equal(line, vm_signed(vm_seen.point[place].value), vm_signed(now),
 				    "the machine's count and KVM's so far");
@@ -210,7 +210,7 @@ void vm_check(const struct vm_stretch *s, const char *what)
 			wrong += !vm_seen.amd && vm_seen.pmi[pmis].status != bit;
 		}
 		pmis += now > VM_MASK;
-		if (letter) {
+		if (op) {
 			from = place;
 			value = s->body->point[place].set & VM_MASK;
 		}
