@@ -14,9 +14,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
-#include "vm.h"
-#include "vmcb.h"
-#include "vmcs.h"
+#include "nested.h"
 
 #define TAG_HOST	0xc3cULL
 #define TAG_GUEST	0x5a5ULL
@@ -26,15 +24,11 @@
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
 
 enum {
-	MSR_FEATURE_CONTROL	= 0x3a,
 	MSR_STATUS_SET		= 0x391,
 	MSR_INUSE		= 0x392,
 	MSR_PEBS_ENABLE		= 0x3f1,
-	MSR_VMX_BASIC		= 0x480,
-	MSR_EFER		= 0xc0000080,
 	MSR_K7_CTL0		= 0xc0010000,
 	MSR_K7_CTR0		= 0xc0010004,
-	MSR_HSAVE		= 0xc0010117,
 	MSR_AMD_L3_CTR0		= 0xc0010231,
 	MSR_AMD_NB_CTR0		= 0xc0010241,
 };
@@ -179,115 +173,6 @@ static inline void guest_exit(void)
 static inline void guest_out(void)
 {
 	asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
-}
-
-/* ---- L1 and L2: L1 enters L2, which runs a function and calls L1 */
-
-static uint8_t __attribute__((used, aligned(VM_PAGE))) nested_vmcb[VM_PAGE];
-static uint8_t nested_save[VM_PAGE] __attribute__((aligned(VM_PAGE))), nested_io[3 * VM_PAGE] __attribute__((aligned(VM_PAGE)));
-static uint8_t nested_msrs[2 * VM_PAGE] __attribute__((aligned(VM_PAGE))), nested_stack[16384] __attribute__((aligned(VM_PAGE)));
-static uint32_t nested_vmxon[VM_PAGE / 4] __attribute__((aligned(VM_PAGE)));
-static uint32_t nested_vmcs[VM_PAGE / 4] __attribute__((aligned(VM_PAGE)));
-static uint64_t __attribute__((used)) nested_rsp, nested_failed;
-extern char nested_back[], nested_vmx_l2[], nested_svm_l2[];
-extern void nested_launch(void (*function)(void)), nested_run(void (*function)(void));
-
-#define NESTED_PUSH	"push %rbx\n\tpush %rbp\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n\tmov %rsp, nested_rsp\n\t"
-#define NESTED_POP	"mov nested_rsp, %rsp\n\tpop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\tret\n"
-
-asm(	".pushsection .text\n"
-	"nested_launch:\n\t" NESTED_PUSH "vmlaunch\n\tincq nested_failed\n"
-	"nested_back:\n\t" NESTED_POP
-	"nested_run:\n\t" NESTED_PUSH "lea nested_vmcb, %rax\n\tvmrun\n\t" NESTED_POP
-	"nested_vmx_l2:\n\tcall *%rdi\n\tvmcall\n\tud2\n"
-	"nested_svm_l2:\n\tcall *%rdi\n\tvmmcall\n\tud2\n"
-	".popsection");
-
-/* In L1, once. */
-static inline void l1_on(void *unused)
-{
-	uint64_t cr4;
-
-	(void)unused;
-	if (cpu.amd) {
-		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 0x1000);
-		wrmsr(MSR_HSAVE, (uint64_t)nested_save);
-		return;
-	}
-	asm volatile("mov %%cr4, %0" : "=r" (cr4));
-	asm volatile("mov %0, %%cr4" : : "r" (cr4 | 1 << 13));
-	nested_vmxon[0] = nested_vmcs[0] = rdmsr(MSR_VMX_BASIC);
-	asm volatile("vmxon %0" : : "m" ((uint64_t){ (uint64_t)nested_vmxon }) : "cc", "memory");
-}
-
-/* In L1: a new L2 runs the function, with nothing that L1 intercepts. */
-static inline void l1_enter(void (*function)(void))
-{
-	uint64_t region = (uint64_t)nested_vmcs;
-	unsigned int i;
-
-	if (cpu.amd) {
-		for (i = 0; i < sizeof(nested_vmcb); i++)
-			*(volatile uint8_t *)(nested_vmcb + i) = 0;
-		vmcb_fill(nested_vmcb, &(struct vmcb_world) {
-			.code = KCODE, .data = KDATA, .rip = (uint64_t)nested_svm_l2,
-			.rsp = (uint64_t)nested_stack + sizeof(nested_stack), .io_bitmap = nested_io, .msr_bitmap = nested_msrs,
-		});
-		nested_run(function);
-		nested_failed += VMCB_FIELD(nested_vmcb, uint64_t, VMCB_EXIT_CODE) != 0x81;
-		asm volatile("stgi" : : : "memory");
-		return;
-	}
-	asm volatile("vmclear %0\n\tvmptrld %0" : : "m" (region) : "cc", "memory");
-	vmcs_fill(&(struct vmcs_world) {
-		.code = KCODE, .data = KDATA, .host_tr = TSS, .guest_tr = TSS,
-		.host_tss = (uint64_t)vm_tss, .guest_tss = (uint64_t)vm_tss, .host_rip = (uint64_t)nested_back,
-		.guest_rip = (uint64_t)nested_vmx_l2, .guest_rsp = (uint64_t)nested_stack + sizeof(nested_stack),
-		.msr_bitmap = nested_msrs,
-	});
-	/* A place to begin with; nested_back finds its own. */
-	vmwrite(HOST_RSP, VM_TOP(4));
-	nested_launch(function);
-	nested_failed += vmread(EXIT_REASON) != 18;
-}
-
-/* Out of L2, to another VM: all but MSRs of the PMU, with a model of the PMU that may be another. */
-static struct {
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-	struct kvm_lapic_state lapic;
-	struct kvm_vcpu_events events;
-	struct kvm_mp_state mp;
-	union {
-		struct kvm_nested_state nested;
-		uint8_t room[16384];
-	};
-} l2_state;
-
-static inline void l2_save(struct vm *vm)
-{
-	vm->run->immediate_exit = 1;
-	must(ioctl(vm->vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "KVM completes an instruction and comes back");
-	vm->run->immediate_exit = 0;
-	memset(l2_state.room, 0, sizeof(l2_state.room));
-	l2_state.nested.size = sizeof(l2_state.room);
-	must(!ioctl(vm->vcpu, KVM_GET_NESTED_STATE, &l2_state.nested), "the state of L1's SVM or VMX");
-	must(!ioctl(vm->vcpu, KVM_GET_MP_STATE, &l2_state.mp) && !ioctl(vm->vcpu, KVM_GET_REGS, &l2_state.regs) &&
-	     !ioctl(vm->vcpu, KVM_GET_SREGS, &l2_state.sregs) && !ioctl(vm->vcpu, KVM_GET_LAPIC, &l2_state.lapic) &&
-	     !ioctl(vm->vcpu, KVM_GET_VCPU_EVENTS, &l2_state.events), "the vCPU's state");
-}
-
-static inline void l2_restore(struct vm *vm)
-{
-	if (cpu.amd)
-		vm_set_msr(vm, MSR_HSAVE, (uint64_t)nested_save);
-	else
-		vm_set_msr(vm, MSR_FEATURE_CONTROL, 5);
-	must(!ioctl(vm->vcpu, KVM_SET_SREGS, &l2_state.sregs), "registers");
-	must(!ioctl(vm->vcpu, KVM_SET_NESTED_STATE, &l2_state.nested), "the state of L1's SVM or VMX");
-	must(!ioctl(vm->vcpu, KVM_SET_REGS, &l2_state.regs) && !ioctl(vm->vcpu, KVM_SET_LAPIC, &l2_state.lapic) &&
-	     !ioctl(vm->vcpu, KVM_SET_VCPU_EVENTS, &l2_state.events) && !ioctl(vm->vcpu, KVM_SET_MP_STATE, &l2_state.mp),
-	     "the vCPU's state can be set");
 }
 
 /*

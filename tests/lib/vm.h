@@ -177,6 +177,7 @@ extern struct vm_shared {
 	bool metrics;		/* KVM offers PERF_METRICS */
 	bool eoi;		/* the end of an interrupt is no VM-exit */
 	bool global;		/* Intel: the guest accesses the global registers itself */
+	bool offers_v2;		/* AMD: KVM offers PerfMonV2, and with it global registers */
 	unsigned int general;	/* general counters that the guest has */
 	unsigned int fewer;	/* the same, if the CPU has more; else 0 */
 	unsigned int fixed;	/* fixed counters that KVM offers */
@@ -317,6 +318,8 @@ struct vm {
 
 /* Change an entry of the guest's CPUID before the vCPU gets it. */
 extern void (*vm_model)(struct kvm_cpuid_entry2 *entry);
+/* Set for AMD guests with PerfMonV2, where KVM offers that. */
+extern bool vm_perfmon_v2;
 /* Set if the vCPU will have no PMU: then KVM takes no IA32_PERF_CAPABILITIES. */
 extern bool vm_without_pmu;
 /* Set for a VM without an interrupt controller in the kernel. */

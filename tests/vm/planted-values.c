@@ -257,7 +257,7 @@ static void l1_row(void *unused)
 	guest_look(&guest, &look[IN_L1]);
 	in_between();
 	guest_look(&guest, &look[IN_L1]);
-	l1_enter(l2_row);
+	nested_enter(l2_row);
 	guest_look(&guest, &look[IN_L1]);
 }
 
@@ -836,7 +836,7 @@ static void hook_change(struct vm *v)
 {
 	if (change.moved++)
 		return;
-	l2_save(v);
+	nested_save(v);
 	vm_close(v);
 	open_vm(v, change.from);
 	v->hook = hook_change;
@@ -846,7 +846,7 @@ static void hook_change(struct vm *v)
 	/* KVM makes L1's bitmap of MSRs in the first run, and in the second merges it into L2's. */
 	if (change.signal)
 		must(run_with_signal(v) < 0 && errno == EINTR, "a signal ends KVM_RUN");
-	l2_restore(v);
+	nested_restore(v, NULL);
 	if (change.signal)
 		must(run_with_signal(v) < 0 && errno == EINTR, "a signal ends KVM_RUN");
 	must(!set_model(v, change.to), "another model for a vCPU that is in L2");
@@ -868,9 +868,9 @@ static void l2_change(void)
 static void l1_change(void *unused)
 {
 	(void)unused;
-	l1_enter(l2_change);
+	nested_enter(l2_change);
 	guest_look(&guest, &look[IN_L1]);
-	l1_enter(l2_row);
+	nested_enter(l2_row);
 	guest_look(&guest, &look[IN_L1]);
 }
 
@@ -887,7 +887,7 @@ static void other_model_in_l2(const struct model *from, const struct model *to)
 		g.ask = NOTHING;
 		open_vm(&vm, from);
 		vm_call(&vm, vm_guest_prepare, NULL);
-		vm_call(&vm, l1_on, NULL);
+		vm_call(&vm, nested_on, NULL);
 		vm.hook = hook_change;
 		vm_call(&vm, l1_change, NULL);
 		ioctl_look(&vm, &guest);
@@ -914,7 +914,7 @@ static void with_model(const struct model *m)
 	owner(&guest, m, TAG_GUEST);
 	guest.overflows = cpu.mediated;
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_call(&vm, l1_on, NULL);
+	vm_call(&vm, nested_on, NULL);
 	vm_call(&vm, guest_plant, &guest);
 	/* Overflows have made the status. */
 	if (m->version > 1 && guest.overflows)

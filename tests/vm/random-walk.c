@@ -225,7 +225,7 @@ static void l1_program(void *program)
 		return;
 	}
 	nested_program = p;
-	l1_enter(l2_program);
+	nested_enter(l2_program);
 }
 
 /* How much a counter of all instructions makes of an exit. */
@@ -675,7 +675,7 @@ static void run_guest(struct slot *s)
 
 	any_program(p, nested, !inside);
 	if (nested && !s->l1_on) {
-		to_guest(s, l1_on, NULL);
+		to_guest(s, nested_on, NULL);
 		s->l1_on = true;
 	}
 	to_guest(s, l1_program, p);
@@ -691,13 +691,13 @@ static void move_out_of_l2(struct slot *s)
 {
 	struct model m;
 
-	l2_save(&s->vm);
+	nested_save(&s->vm);
 	vm_close(&s->vm);
 	open_slot(s);
 	s->l1_on = s->restored = true;
 	if (one_in(2))
 		stop_early(s);
-	l2_restore(&s->vm);
+	nested_restore(&s->vm, NULL);
 	if (one_in(2))
 		stop_early(s);
 	any_model(&m);
@@ -719,7 +719,7 @@ static void nested_move(struct slot *s)
 	any_program(p, true, false);
 	p->step[below(p->n)].kind = AN_OUT;
 	if (!s->l1_on) {
-		to_guest(s, l1_on, NULL);
+		to_guest(s, nested_on, NULL);
 		s->l1_on = true;
 	}
 	move_next = true;

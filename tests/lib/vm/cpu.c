@@ -3,6 +3,7 @@
 #include "vm.h"
 
 void (*vm_model)(struct kvm_cpuid_entry2 *entry);
+bool vm_perfmon_v2;
 
 unsigned int vm_fixed(void)
 {
@@ -103,8 +104,12 @@ void vm_set_cpuid(struct vm *vm)
 
 		if (e->function == 1)
 			e->ecx |= 1 << 24 | 1 << 21;	/* the timer's deadline mode, x2APIC */
-		if (e->function == 0x80000022 && !getenv("VM_PERFMON_V2"))
-			e->eax &= ~1U;			/* no PerfMonV2: the same PMU on all bases */
+		if (e->function == 0x80000022) {
+			vm_seen.offers_v2 = e->eax & 1;
+			/* Without PerfMonV2 the PMU is the same on all bases. */
+			if (!vm_perfmon_v2 && !getenv("VM_PERFMON_V2"))
+				e->eax &= ~1U;
+		}
 		if (e->function == 0xa && vm_seen.fewer)
 			e->eax = (e->eax & ~0xff00U) | vm_seen.fewer << 8;
 		if (e->function == 0x80000022 && vm_seen.fewer)

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: the guest (L2) of a guest that is a hypervisor itself (L1, under KVM, which is L0) accesses
+ * counters as L1 lets it: by an exit to L1 if L1 intercepts the access; else without an exit,
+ * unless L0 has a reason of its own to intercept it.
+ */
+#include "nested.h"
+
+static bool is_global(uint32_t msr)
+{
+	return msr >= MSR_AMD_STATUS && msr <= MSR_AMD_STATUS_CLEAR;
+}
+
+static struct {
+	enum { RDPMC, RDMSR, WRMSR } kind;
+	uint32_t index;
+	uint64_t value;
+	uint64_t exits, calls;
+} acc;
+
+static void l2_access(void)
+{
+	uint32_t a, d;
+	uint64_t exits = mark_read(TRUTH_EXITS);
+
+	switch (acc.kind) {
+	case RDPMC:
+		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (acc.index));
+		acc.value = (uint64_t)d << 32 | a;
+		break;
+	case RDMSR:
+		acc.value = rdmsr(acc.index);
+		break;
+	case WRMSR:
+		wrmsr(acc.index, acc.value);
+		break;
+	}
+	acc.exits = mark_read(TRUTH_EXITS) - exits;
+}
+
+static void l1_access(void *unused)
+{
+	(void)unused;
+	nested_hypervisor_for(l2_access);
+}
+
+/*
+ * Which selectors of L1 are enabled, in no ring, so that they count nothing.  With none for a
+ * while, L0 takes the PMU away.  With one, L0 does not intercept what concerns that counter, or all
+ * of them.
+ */
+enum { NONE, ONE, ALL };
+
+static void selectors_on(int on)
+{
+	unsigned int r;
+
+	for (r = 0; r < vm_seen.general; r++)
+		vm_set_msr(&nested.vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r,
+			   on == ALL || (on == ONE && r == 1) ? 1 << 22 : 0);
+	if (!vm_seen.amd)
+		vm_set_msr(&nested.vm, MSR_FIXED_CTR_CTRL,
+			   on == ALL ? 0x8888 & ((1 << 4 * vm_seen.fixed) - 1) : 0);
+}
+
+struct access {
+	const char *what;
+	uint32_t intel, amd;	/* 0: not there */
+	uint64_t holds;		/* what L1 has written there; the index of RDPMC is 0 */
+	int kinds;		/* of RDPMC, RDMSR, WRMSR */
+	bool always;		/* L0 intercepts it in any case */
+	bool whole;		/* L0 intercepts it unless L1 has all counters */
+};
+
+static uint32_t msr_of(const struct access *a)
+{
+	uint32_t msr = vm_seen.amd ? a->amd : a->intel;
+
+	return is_global(msr) && !nested.has_control ? 0 : msr;
+}
+
+/* Does L0 intercept the access, when these selectors are enabled? */
+static bool intercepted(const struct access *a, int kind, int on)
+{
+	if (!vm_seen.mediated || on == NONE || a->always)
+		return true;
+	if (!a->whole)
+		return on == ONE;
+	return kind == RDPMC && !vm_seen.rdpmc;
+}
+
+static uint64_t reason_of(int kind)
+{
+	if (vm_seen.amd)
+		return kind == RDPMC ? SVM_RDPMC : SVM_MSR;
+	return kind == RDPMC ? VMX_RDPMC : kind == RDMSR ? VMX_RDMSR : VMX_WRMSR;
+}
+
+static void check_access(const struct access *a, int kind, int on, bool taken)
+{
+	static const char *const kinds[] = { "", "read", "written" };
+	uint32_t msr = msr_of(a);
+	unsigned int tries = 0, exits = intercepted(a, kind, on);
+
+	nested_defaults();
+	l1.takes_rdpmc = taken && kind == RDPMC;
+	l1.takes_msr = taken && kind != RDPMC ? msr : 0;
+	acc.kind = kind;
+	acc.index = kind == RDPMC ? 0 : msr;
+	/* A tick of the host is an exit. */
+	do {
+		vm_set_msr(&nested.vm, msr, a->holds);
+		vm_call(&nested.vm, nested_prepare, NULL);
+		acc.value = kind == WRMSR ? a->holds + 2 : ~0ULL;
+		vm_call(&nested.vm, l1_access, NULL);
+	} while (!taken && acc.exits != exits && ++tries < 5);
+	nested_title(a->what, kinds[kind]);
+	strcat(nested.name, on == NONE ? ", no selector on" :
+			    on == ONE ? ", another selector on" : "");
+	if (taken) {
+		check(l1.exits == 2 && l1.reason[0] == reason_of(kind),
+		      "%s: exit to L1, which takes it: %u, %llu", nested.name, l1.exits,
+		      (unsigned long long)l1.reason[0]);
+		if (kind == WRMSR)
+			check_equal("the register", vm_get_msr(&nested.vm, msr), a->holds,
+				    "L2's write has not been made");
+		return;
+	}
+	check_equal(nested.name, acc.exits, exits,
+		    exits ? "L0 intercepts it" : "nobody intercepts it");
+	check_equal("exits to L1", l1.exits, 1, "the call at the end");
+	if (kind != WRMSR)
+		check_equal("what L2 has read", acc.value, a->holds, "what was there");
+	else if (msr != MSR_GLOBAL_OVF_CTRL && msr != MSR_AMD_STATUS_CLEAR)
+		check_equal("the register", vm_get_msr(&nested.vm, msr), a->holds + 2,
+			    "what L2 has written");
+}
+
+static void accesses_of(int on)
+{
+	const int both = 1 << RDMSR | 1 << WRMSR;
+	const struct access rows[] = {
+		{ "RDPMC", MSR_PMC0, MSR_AMD_CTR0, 0x12345, 1 << RDPMC, 0, 1 },
+		{ "the first counter", MSR_PMC0, MSR_AMD_CTR0, 0x12345, both, 0, 0 },
+		{ "the last counter", MSR_PMC0 + vm_seen.general - 1, MSR_AMD_CTR0 + 10, 0x23456,
+		  both, 0, 0 },
+		{ "its old name", MSR_PERFCTR0, 0xc0010004, 0x12345, both, 0, 0 },
+		{ "PERF_METRICS", vm_seen.metrics ? MSR_PERF_METRICS : 0, 0, 0x8c301f24,
+		  both, 0, 0 },
+		{ "the last fixed counter", MSR_FIXED_CTR0 + vm_seen.fixed - 1, 0, 0x34567,
+		  both, 0, 0 },
+		{ "the global control", MSR_GLOBAL_CTRL, MSR_AMD_CONTROL, 5, both, 0, 1 },
+		{ "the status", MSR_GLOBAL_STATUS, MSR_AMD_STATUS, 0, 1 << RDMSR, 0, 1 },
+		{ "its reset", MSR_GLOBAL_OVF_CTRL, MSR_AMD_STATUS_CLEAR, 0, 1 << WRMSR, 0, 1 },
+		{ "a selector", MSR_EVNTSEL0 + 3, MSR_AMD_CTL0 + 6, 0x1200c0, both, 1, 0 },
+		{ "the fixed counters' selectors", MSR_FIXED_CTR_CTRL, 0, 0x10, both, 1, 0 },
+	};
+	unsigned int r, taken;
+	int kind;
+
+	selectors_on(on);
+	/* With no slots counted, PERF_METRICS holds what was written, whatever its sum. */
+	if (vm_seen.metrics)
+		vm_set_msr(&nested.vm, MSR_FIXED_CTR0 + 3, 0);
+	nested_defaults();
+	for (r = 0; r < 6; r++)
+		vm_call(&nested.vm, nested_prepare, NULL);
+
+	for (r = 0; r < ARRAY_SIZE(rows); r++)
+		for (kind = RDPMC; kind <= WRMSR; kind++)
+			for (taken = 0; taken <= 1; taken++)
+				if (msr_of(&rows[r]) && rows[r].kinds & 1 << kind)
+					check_access(&rows[r], kind, on, taken);
+	for (r = 0; r < ARRAY_SIZE(rows); r++)
+		if (msr_of(&rows[r]))
+			vm_set_msr(&nested.vm, msr_of(&rows[r]), 0);
+}
+
+static void accesses(void)
+{
+	accesses_of(NONE);
+	accesses_of(ONE);
+	accesses_of(ALL);
+	selectors_on(NONE);
+}
+
+int main(void)
+{
+	nested_open();
+	nested_run(accesses);
+	return nested_close();
+}

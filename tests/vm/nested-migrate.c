@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule: a vCPU of a guest that is a hypervisor itself (L1), saved while it is in L1's guest (L2),
+ * resumes in another VM with nothing lost: counts, what VM-exit is still to load, AMD's modes.
+ */
+#include "nested.h"
+
+/* In the order in which they are restored: nothing may count before all values are there. */
+static const uint32_t intel_msrs[] = {
+	MSR_FIXED_CTR0, MSR_PERFCTR0, MSR_PERFCTR0 + 1, MSR_PERFCTR0 + 2, MSR_PERFCTR0 + 3,
+	MSR_EVNTSEL0, MSR_EVNTSEL0 + 1, MSR_EVNTSEL0 + 2, MSR_EVNTSEL0 + 3,
+	MSR_GLOBAL_STATUS, MSR_FIXED_CTR_CTRL, MSR_GLOBAL_CTRL,
+}, amd_msrs[] = {
+	MSR_AMD_CTR0, MSR_AMD_CTR0 + 2, MSR_AMD_CTR0 + 4, MSR_AMD_CTR0 + 6,
+	MSR_AMD_CTL0, MSR_AMD_CTL0 + 2, MSR_AMD_CTL0 + 4, MSR_AMD_CTL0 + 6,
+	/* if there are any */
+	MSR_AMD_STATUS, MSR_AMD_CONTROL,
+};
+
+static const uint32_t *msrs;
+static unsigned int n_msrs, moved;
+static uint64_t value[32];
+
+static void set_msrs(struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < n_msrs; i++)
+		vm_set_msr(vm, msrs[i], value[i]);
+}
+
+static void move(struct vm *vm)
+{
+	struct vm old = *vm;
+	unsigned int i;
+
+	msrs = vm_seen.amd ? amd_msrs : intel_msrs;
+	n_msrs = vm_seen.amd ? ARRAY_SIZE(amd_msrs) : ARRAY_SIZE(intel_msrs);
+	n_msrs -= vm_seen.amd && !nested.has_control ? 2 : 0;
+	must(nested_save(vm), "the vCPU is in L2");
+	for (i = 0; i < n_msrs; i++)
+		value[i] = vm_get_msr(vm, msrs[i]);
+	vm_close(vm);
+
+	vm_open(vm);
+	vm->hook = old.hook;
+	vm->before = old.before;
+	nested_restore(vm, set_msrs);
+	moved++;
+}
+
+static void moving(void)
+{
+	static const uint64_t bits[] = { 0, GUEST_ONLY, HOST_ONLY, GUEST_ONLY | HOST_ONLY };
+	unsigned int i, loads, extra, exits = 2;
+
+	for (loads = 0; loads <= !vm_seen.amd; loads++) {
+		nested_defaults();
+		vm_body(&nested.l2, "nop*9 jmp hook nop*5 rdmsr jmp hook rdpmc nop*5");
+		if (loads) {
+			/* VM-entry has loaded L2's control, VM-exit is to load another. */
+			l1.load_entry = 1;
+			l1.load_exit = 0;
+		}
+		nested_counter(VM_INSNS, VM_KERNEL, 0, 0);
+		nested_counter(vm_seen.amd ? VM_INSNS : VM_BRANCHES, VM_KERNEL, 0, 0);
+		nested_counter(VM_INSNS, vm_seen.amd ? VM_KERNEL : VM_USER, 0, 0);
+		nested_counter(VM_INSNS, VM_KERNEL, 0, 0);
+		for (i = 0; i < nested.s.n && vm_seen.amd; i++)
+			nested.on_bits[i] = bits[i];
+		nested.off_before = loads;
+		moved = 0;
+		nested.vm.hook = move;
+		vm_stretch(&nested.vm, &nested.s);
+		nested.vm.hook = NULL;
+		check(moved >= 2, "%s: twice",
+		      nested_title("moved", loads ? "a control of L2's own" : ""));
+		check_equal("exits to L1", l1.exits, 1, "the call");
+		if (loads) {
+			check_equal("the count", nested.s.counter[0].value,
+				    nested_insns_of_l2(&nested.s.counter[0]), "L2 alone");
+			check_equal("another counter", nested.s.counter[3].value, 0,
+				    "it was not enabled");
+			check_equal("the global control in L1", l1.control, 0,
+				    "as VM-exit has loaded it");
+			continue;
+		}
+		for (i = 0; i < nested.s.n; i++) {
+			if (vm_seen.amd && (bits[i] == GUEST_ONLY || bits[i] == HOST_ONLY))
+				continue;
+			check_equal("the count", nested.s.counter[i].value, nested_events(i),
+				    "the machine's count of L1 and L2, and KVM's");
+		}
+		if (!vm_seen.amd)
+			continue;
+		/*
+		 * A new VM has page faults, which are exits that the code does not make.  The
+		 * entries after them count in L2, or in L1 before its reading.
+		 */
+		for (i = 0; i < nested.l2.insns; i++)
+			exits += nested.l2.insn[i].emulated;
+		extra = nested_exits[1] - nested_exits[0] - exits;
+		check_equal("the two modes", nested.s.counter[1].value + nested.s.counter[2].value,
+			    nested_events(1), "both are all there is");
+		check_between("guest-only", nested.s.counter[1].value,
+			      nested_insns_of_l2(&nested.s.counter[1]) - extra,
+			      nested_insns_of_l2(&nested.s.counter[1]), "L2, with each entry");
+	}
+}
+
+int main(void)
+{
+	nested_open();
+	nested_run(moving);
+	return nested_close();
+}
