@@ -11,10 +11,14 @@ void test(void)
 	is(count(5, event(BRANCHES) | BIT(35) | ALL, ten_nops), 0, "event select 8C2H is another event than C2H");
 
 	/* Hardware knows neither host nor guest then: the reason why Linux drops the host bit while no VM exists. */
-	is(rdmsr(0xc0000080) >> 12 & 1, 0, "EFER.SVME is 0");
-	is(count(0, event(INSNS) | ALL | GUEST_ONLY, ten_nops), 0, "EFER.SVME=0: a guest-only counter counts nothing");
-	is(count(1, event(INSNS) | ALL | HOST_ONLY, ten_nops), 0, "EFER.SVME=0: a host-only counter counts nothing");
-	is(count(2, event(INSNS) | ALL | GUEST_ONLY | HOST_ONLY, ten_nops), 0, "EFER.SVME=0: nor does one with both bits");
+	is(!!(rdmsr(MSR_EFER) & EFER_SVME), 0, "EFER.SVME is 0");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY, ten_nops), 0,
+	   "EFER.SVME=0: a guest-only counter counts nothing");
+	is(count(1, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY, ten_nops), 0,
+	   "EFER.SVME=0: a host-only counter counts nothing");
+	is(count(2, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY,
+		 ten_nops),
+	   0, "EFER.SVME=0: nor does one with both bits");
 
 	/* The first four have an older address. */
 	pmu_clear();

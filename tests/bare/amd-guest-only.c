@@ -7,18 +7,22 @@ void test(void)
 {
 	svm_on();
 	for (int n = 0; n < pmu.gp; n++) {
-		is(wrmsr_safe(PERF_CTL(n), event(INSNS) | ALL | GUEST_ONLY | HOST_ONLY), 0, "PERF_CTL%d: no #GP", n);
+		is(wrmsr_safe(PERF_CTL(n), event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY |
+						   AMD64_EVENTSEL_HOSTONLY),
+		   0, "PERF_CTL%d: no #GP", n);
 		is(rdmsr(PERF_CTL(n)), event(INSNS) | ALL, "PERF_CTL%d: both bits read 0", n);
 	}
-	wrmsr(LEGACY_CTL(1), GUEST_ONLY | 0x76);
+	wrmsr(LEGACY_CTL(1), AMD64_EVENTSEL_GUESTONLY | 0x76);
 	is(rdmsr(PERF_CTL(1)), 0x76, "the old address of a selector: likewise");
 	is(wrmsr_safe(PERF_CTL(0), BIT(42)), 13, "reserved bits stay reserved");
-	is(count(0, event(INSNS) | ALL | GUEST_ONLY, ten_nops), RUN_INSNS + 10, "guest-only counts in the host");
-	is(count(0, event(INSNS) | ALL | HOST_ONLY, ten_nops), RUN_INSNS + 10, "host-only counts in the host");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY, ten_nops), RUN_INSNS + 10,
+	   "guest-only counts in the host");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY, ten_nops), RUN_INSNS + 10,
+	   "host-only counts in the host");
 
 	pmu_clear();
-	pmu_set(0, event(INSNS) | ALL | GUEST_ONLY);
-	pmu_set(1, event(INSNS) | ALL | HOST_ONLY);
+	pmu_set(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY);
+	pmu_set(1, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY);
 	pmu_set(2, event(INSNS) | ALL);
 	svm_new();
 	run(svm_run, (u64)ten_nops);

@@ -5,8 +5,9 @@
 
 static void reset_values(void)
 {
-	is(rdmsr(AMD_CTL), 0x3f, "reset: the global control enables every counter");
-	is(rdmsr(AMD_STATUS), 0, "reset: the global status is 0");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL), 0x3f,
+	   "reset: the global control enables every counter");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0, "reset: the global status is 0");
 	for (int n = 0; n < 6; n++)
 		is(rdmsr(PERF_CTL(n)) | rdmsr(PERF_CTR(n)), 0, "reset: PERF_CTL%d and PERF_CTR%d are 0", n, n);
 }
@@ -38,7 +39,7 @@ static void bits(void)
 		is(kept_bits(LEGACY_CTL(n)), CTL_BITS, "old address of PERF_CTL%d: the same bits", n);
 		is(kept_bits(LEGACY_CTR(n)), MASK48, "old address of PERF_CTR%d: the same bits", n);
 	}
-	is(kept_bits(AMD_CTL), 0x3f, "global control: 6 counters");
+	is(kept_bits(MSR_AMD64_PERF_CNTR_GLOBAL_CTL), 0x3f, "global control: 6 counters");
 
 	wrmsr(PERF_CTL(0), 0x5300c0);
 	is(wrmsr_safe(PERF_CTL(0), BIT(42) | 0x76), 13, "PERF_CTL0: a reserved bit raises #GP");
@@ -72,23 +73,29 @@ static void status_bits(void)
 	for (int n = 0; n < 6; n++)
 		pmu_set(n, INT);
 	sti();
-	wrmsr(AMD_STATUS_SET, 0x3f);
-	is(rdmsr(AMD_STATUS), 0x3f, "STATUS_SET sets each counter's bit");
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, 0x3f);
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0x3f, "STATUS_SET sets each counter's bit");
 	is(cpu()->pmi.count, 0, "STATUS_SET does not interrupt");
 	cli();
-	wrmsr(AMD_STATUS_SET, 0);
-	is(rdmsr(AMD_STATUS), 0x3f, "STATUS_SET of 0 clears nothing");
-	wrmsr(AMD_STATUS_CLR, 9);
-	is(rdmsr(AMD_STATUS), 0x36, "STATUS_CLR clears the bits written as 1 only");
-	is(wrmsr_safe(AMD_STATUS, 0), 0, "the global status is read-only: a write does not fault");
-	is(rdmsr(AMD_STATUS), 0x36, "the global status is read-only: a write changes nothing");
-	is(wrmsr_safe(AMD_STATUS_CLR, ~4ULL), 0, "STATUS_CLR: reserved bits do not fault");
-	is(rdmsr(AMD_STATUS), 4, "STATUS_CLR with reserved bits clears as told");
-	is(wrmsr_safe(AMD_STATUS_SET, BIT(63) | BIT(20) | BIT(6)), 0, "STATUS_SET: reserved bits do not fault");
-	is(rdmsr(AMD_STATUS), 4, "STATUS_SET: reserved bits set nothing");
-	wrmsr(AMD_STATUS_CLR, 0x3f);
-	is(rdmsr(AMD_STATUS), 0, "STATUS_CLR clears all");
-	pmi_expect(LVT_MASKED);
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, 0);
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0x3f, "STATUS_SET of 0 clears nothing");
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 9);
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0x36,
+	   "STATUS_CLR clears the bits written as 1 only");
+	is(wrmsr_safe(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0), 0,
+	   "the global status is read-only: a write does not fault");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0x36,
+	   "the global status is read-only: a write changes nothing");
+	is(wrmsr_safe(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, ~4ULL), 0,
+	   "STATUS_CLR: reserved bits do not fault");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 4,
+	   "STATUS_CLR with reserved bits clears as told");
+	is(wrmsr_safe(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, BIT(63) | BIT(20) | BIT(6)), 0,
+	   "STATUS_SET: reserved bits do not fault");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 4, "STATUS_SET: reserved bits set nothing");
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0x3f);
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 0, "STATUS_CLR clears all");
+	pmi_expect(APIC_LVT_MASKED);
 	pmu_clear();
 }
 
@@ -98,10 +105,10 @@ static void accesses(void)
 
 	rdmsr(PERF_CTR(5));
 	rdmsr(LEGACY_CTL(0));
-	rdmsr(AMD_STATUS);
+	rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
 	rdmsr(0x10);
 	wrmsr(PERF_CTL(1), 0);
-	wrmsr(AMD_CTL, 0);
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 	wrmsr(0xc0000103, 0);
 	rdpmc(0);
 	is(mark_read(TRUTH_HOST_RDMSR) - reads, 3, "truth: three RDMSRs of PMU registers, the fourth is of another one");

@@ -31,8 +31,8 @@ static void counter_of(u32 ctl, u32 index, const char *what)
 static void freeze(void)
 {
 	pmu_clear();
-	pmi_expect(LVT_NMI);
-	wrmsr(DEBUGCTL, FREEZE_ON_PMI);
+	pmi_expect(APIC_DM_NMI);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, FREEZE_ON_PMI);
 	pmu_set(0, event(INSNS) | ALL | INT);
 	pmu_set(1, event(INSNS) | ALL);
 	ctr_write(0, MINUS(5));
@@ -41,8 +41,8 @@ static void freeze(void)
 	is(status(), 1 | CTR_FRZ, "freeze on PMI: the status says so");
 	is(ctr_read(0), 0, "freeze on PMI: the counter stands where it ended");
 	is(ctr_read(1), 5, "freeze on PMI: the others at the same instruction");
-	wrmsr(AMD_STATUS_CLR, 1 | CTR_FRZ);
-	wrmsr(DEBUGCTL, 0);
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 1 | CTR_FRZ);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	run(ten_nops, 0);
 	is(ctr_read(0), RUN_INSNS + 10, "freeze on PMI: until software ends it");
 	pmu_clear();

@@ -12,7 +12,6 @@
 #define HOST		(HOST_BEFORE + HOST_AFTER)
 #define GUEST		(1 + GUEST_INSNS + 10)	/* ten NOPs */
 #define VMMCALL		0x81
-#define EFER		0xc0000080
 #define SVME		BIT(12)
 
 static void prepare(u64 flags)
@@ -27,13 +26,18 @@ static u64 exit_code(void) { return VMCB(u64, VMCB_EXIT_CODE); }
 
 static void split(void)
 {
-	static const struct { const char *rule; u64 flags, insns, branches; } rows[] = {
-		{ "neither host- nor guest-only: both count", ALL, HOST + GUEST, RUN_BRANCHES + GUEST_BRANCHES },
-		{ "guest-only: the guest alone, VMRUN included", ALL | GUEST_ONLY, GUEST, GUEST_BRANCHES },
-		{ "host-only: the host alone", ALL | HOST_ONLY, HOST, RUN_BRANCHES },
-		{ "host- and guest-only: both count", ALL | HOST_ONLY | GUEST_ONLY, HOST + GUEST, RUN_BRANCHES + GUEST_BRANCHES },
-		{ "guest-only, ring 3: there is none", USR | GUEST_ONLY, 0, 0 },
-		{ "host-only, ring 0", OS | HOST_ONLY, HOST, RUN_BRANCHES },
+	static const struct { const char *rule; u64 flags, insns, branches;
+	} rows[] = {
+		{ "neither host- nor guest-only: both count", ALL, HOST + GUEST,
+		  RUN_BRANCHES + GUEST_BRANCHES },
+		{ "guest-only: the guest alone, VMRUN included", ALL | AMD64_EVENTSEL_GUESTONLY,
+		  GUEST, GUEST_BRANCHES },
+		{ "host-only: the host alone", ALL | AMD64_EVENTSEL_HOSTONLY, HOST, RUN_BRANCHES },
+		{ "host- and guest-only: both count",
+		  ALL | AMD64_EVENTSEL_HOSTONLY | AMD64_EVENTSEL_GUESTONLY, HOST + GUEST,
+		  RUN_BRANCHES + GUEST_BRANCHES },
+		{ "guest-only, ring 3: there is none", USR | AMD64_EVENTSEL_GUESTONLY, 0, 0 },
+		{ "host-only, ring 0", OS | AMD64_EVENTSEL_HOSTONLY, HOST, RUN_BRANCHES },
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -65,25 +69,34 @@ static void split(void)
 		is(ctr_read(n), rows[n % 3].insns, "six at once, counter %d: %s", n, rows[n % 3].rule);
 
 	pmu_clear();
-	pmu_set(0, event(CYCLES) | ALL | GUEST_ONLY);
+	pmu_set(0, event(CYCLES) | ALL | AMD64_EVENTSEL_GUESTONLY);
 	svm_new();
 	enter(ten_nops);
 	check(ctr_read(0) >= 2 * GUEST && ctr_read(0) <= 2 * (GUEST + 1),
 	      "the guest's cycles: two an instruction, the exiting one at most");
 
 	/* No guest at all. */
-	is(count(0, event(INSNS) | ALL | GUEST_ONLY, ten_nops), 0, "EFER.SVME=1: guest-only counts nothing in the host");
-	is(count(0, event(INSNS) | ALL | HOST_ONLY, ten_nops), RUN_INSNS + 10, "EFER.SVME=1: host-only counts in the host");
-	is(count(0, event(INSNS) | ALL | GUEST_ONLY | HOST_ONLY, ten_nops), RUN_INSNS + 10,
-	   "EFER.SVME=1: both bits count in the host");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY, ten_nops), 0,
+	   "EFER.SVME=1: guest-only counts nothing in the host");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY, ten_nops), RUN_INSNS + 10,
+	   "EFER.SVME=1: host-only counts in the host");
+	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY,
+		 ten_nops),
+	   RUN_INSNS + 10, "EFER.SVME=1: both bits count in the host");
 
 	/* And off again: what counted stands. */
-	wrmsr(EFER, rdmsr(EFER) & ~SVME);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~SVME);
 	for (int n = 0; n < 4; n++)
-		is(count(n, event(INSNS) | ALL | (n & 1 ? GUEST_ONLY : 0) | (n & 2 ? HOST_ONLY : 0), ten_nops),
-		   n ? 0 : RUN_INSNS + 10, "EFER.SVME=0: %s", n == 0 ? "neither bit counts" : n == 1 ? "guest-only does not" :
-		   n == 2 ? "host-only does not" : "both bits do not");
-	wrmsr(EFER, rdmsr(EFER) | SVME);
+		is(count(n,
+			 event(INSNS) | ALL | (n & 1 ? AMD64_EVENTSEL_GUESTONLY : 0) |
+				 (n & 2 ? AMD64_EVENTSEL_HOSTONLY : 0),
+			 ten_nops),
+		   n ? 0 : RUN_INSNS + 10, "EFER.SVME=0: %s",
+		   n == 0 ? "neither bit counts" :
+		   n == 1 ? "guest-only does not" :
+		   n == 2 ? "host-only does not" :
+			    "both bits do not");
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | SVME);
 }
 
 /* What exits does not retire.  Each piece of code: two instructions, then what exits. */
@@ -122,7 +135,7 @@ static void exits(void)
 	for (u64 i = 0; i < ARRAY_SIZE(rows); i++) {
 		u64 seen = mark_read(TRUTH_EXITS_BY_REASON + rows[i].exit);
 
-		prepare(ALL | GUEST_ONLY);
+		prepare(ALL | AMD64_EVENTSEL_GUESTONLY);
 		VMCB(u32, VMCB_INTERCEPT1) |= rows[i].intercept;
 		VMCB(u16, VMCB_CR_WRITES) = BIT(3);
 		VMCB(u32, VMCB_EXCEPTIONS) = BIT(6);
@@ -140,8 +153,8 @@ CODE(nop_cpuid, "nop\n cpuid\n nop\n nop");
 
 static void again(void)
 {
-	prepare(ALL | GUEST_ONLY);
-	pmu_set(1, event(INSNS) | ALL | HOST_ONLY);
+	prepare(ALL | AMD64_EVENTSEL_GUESTONLY);
+	pmu_set(1, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY);
 	VMCB(u32, VMCB_INTERCEPT1) |= I_CPUID;
 	enter(nop_cpuid);
 	is(exit_code(), 0x72, "CPUID exits");
@@ -162,8 +175,17 @@ CODE(g_rdpmc, "xor %ecx, %ecx\n rdpmc\n mov %rax, guest_value");
 static void bitmap(void)
 {
 	static const u32 msrs[] = {
-		PERF_CTL(0), PERF_CTL(5), PERF_CTR(0), PERF_CTR(5), LEGACY_CTL(0), LEGACY_CTL(3), LEGACY_CTR(0), LEGACY_CTR(3),
-		AMD_CTL, AMD_STATUS_CLR, AMD_STATUS_SET,
+		PERF_CTL(0),
+		PERF_CTL(5),
+		PERF_CTR(0),
+		PERF_CTR(5),
+		LEGACY_CTL(0),
+		LEGACY_CTL(3),
+		LEGACY_CTR(0),
+		LEGACY_CTR(3),
+		MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
+		MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+		MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET,
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(msrs); i++) {
@@ -190,7 +212,7 @@ static void bitmap(void)
 	enter(g_wrmsr);
 	is(rdmsr(PERF_CTL(0)), 0, "the guest's write of a selector stays");
 
-	prepare(ALL | GUEST_ONLY);
+	prepare(ALL | AMD64_EVENTSEL_GUESTONLY);
 	guest_value = 0;
 	enter(g_rdpmc);
 	is(exit_code(), VMMCALL, "without its intercept the guest's RDPMC reads counters");
@@ -206,7 +228,7 @@ static void rings(void)
 	u64 truth[8];
 
 	for (int flags = 1; flags < 4; flags++) {
-		prepare(GUEST_ONLY | (flags & 1 ? OS : 0) | (flags & 2 ? USR : 0));
+		prepare(AMD64_EVENTSEL_GUESTONLY | (flags & 1 ? OS : 0) | (flags & 2 ? USR : 0));
 		for (int i = 0; i < 8; i++)
 			truth[i] = mark_read(i);
 		enter(g_user);
@@ -244,7 +266,7 @@ CODE(nops_30, ".rept 30\n nop\n .endr");
 /* Overflow at the tenth NOP: VMRUN and CALL are the first. */
 static void arm(u32 lvt, u64 intercept)
 {
-	prepare(ALL | GUEST_ONLY | INT);
+	prepare(ALL | AMD64_EVENTSEL_GUESTONLY | INT);
 	pmi_expect(lvt);
 	block(GUEST_BLOCK)->pmi.count = 0;
 	block(GUEST_BLOCK)->pmi_action = NULL;
@@ -254,17 +276,18 @@ static void arm(u32 lvt, u64 intercept)
 
 static void interrupts(void)
 {
-	arm(LVT_NMI, I_NMI);
+	arm(APIC_DM_NMI, I_NMI);
 	enter(nops_30);
 	is(exit_code(), 0x61, "NMI intercept: the PMI exits");
 	is(VMCB(u64, VMCB_RIP), (u64)nops_30 + 10, "NMI intercept: after the instruction that overflows");
 	is(ctr_read(0), 0, "NMI intercept: guest-only counts nothing after it");
-	is(rdmsr(AMD_STATUS), 1, "NMI intercept: status");
-	is(apic_read(APIC_LVT_PC) & LVT_MASKED, 0, "NMI intercept: the local APIC's entry stays unmasked");
+	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 1, "NMI intercept: status");
+	is(apic_read(APIC_LVT_PC) & APIC_LVT_MASKED, 0,
+	   "NMI intercept: the local APIC's entry stays unmasked");
 	is(cpu()->pmi.count, 1, "NMI intercept: the NMI waits for the host");
 	is(cpu()->pmi.rip, (u64)svm_after_stgi, "NMI intercept: until GIF=1");
 
-	arm(LVT_NMI, 0);
+	arm(APIC_DM_NMI, 0);
 	enter(nops_30);
 	is(exit_code(), VMMCALL, "no NMI intercept: no exit");
 	is(block(GUEST_BLOCK)->pmi.count, 1, "no NMI intercept: the guest's own handler");
@@ -293,7 +316,7 @@ static void interrupts(void)
 	is(cpu()->pmi.rip, (u64)svm_after_stgi, "V_INTR_MASKING: the interrupt waits for GIF=1");
 
 	/* VMRUN is the guest's first event. */
-	arm(LVT_NMI, I_NMI);
+	arm(APIC_DM_NMI, I_NMI);
 	ctr_write(0, MINUS(1));
 	enter(nops_30);
 	is(exit_code(), 0x61, "VMRUN overflows a guest-only counter: the NMI exits");
@@ -301,15 +324,15 @@ static void interrupts(void)
 	is(ctr_read(0), 0, "VMRUN overflows: at exactly 0");
 
 	/* The last instruction before an exit: the interrupt comes first. */
-	arm(LVT_NMI, I_NMI | I_CPUID);
+	arm(APIC_DM_NMI, I_NMI | I_CPUID);
 	ctr_write(0, MINUS(4));
 	enter(x_cpuid);
 	is(exit_code(), 0x61, "overflow just before an instruction that exits: the NMI exits");
 	is(VMCB(u64, VMCB_RIP), (u64)x_cpuid + 2, "overflow just before an instruction that exits: there");
 
 	/* A host-only counter overflows in the host, whatever the guest did. */
-	arm(LVT_NMI, I_NMI);
-	pmu_set(0, event(INSNS) | ALL | HOST_ONLY | INT);
+	arm(APIC_DM_NMI, I_NMI);
+	pmu_set(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY | INT);
 	ctr_write(0, MINUS(HOST_BEFORE + 2));
 	enter(nops_30);
 	is(exit_code(), VMMCALL, "host-only: it does not overflow in the guest");

@@ -5,7 +5,10 @@
 
 void test(void)
 {
-	static const u32 absent[] = { AMD_STATUS, AMD_CTL, AMD_STATUS_CLR, AMD_STATUS_SET };
+	static const u32 absent[] = { MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
+				      MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
+				      MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+				      MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET };
 	static const u32 outside[] = { 6, 31, 0x40000000, 0xffffffff };
 	u64 v;
 

@@ -25,8 +25,10 @@ static void fixed(void)
 	shared_value = 1000;
 	is(count_arg(FIXED(0), ALL, write_msr, FIXED_CTR(0)), 1000 + 1 + 2 + 1 + 3, "fixed counter 0 written while it counts");
 	shared_value = 0;
-	is(count_arg(FIXED(0), ALL, write_msr, FIXED_CTR_CTRL), 5, "fixed counter 0 disabled by FIXED_CTR_CTRL: not that WRMSR");
-	is(count_arg(FIXED(0), ALL, write_msr, GLOBAL_CTRL), 5, "fixed counter 0 disabled by GLOBAL_CTRL: not that WRMSR");
+	is(count_arg(FIXED(0), ALL, write_msr, MSR_CORE_PERF_FIXED_CTR_CTRL), 5,
+	   "fixed counter 0 disabled by FIXED_CTR_CTRL: not that WRMSR");
+	is(count_arg(FIXED(0), ALL, write_msr, MSR_CORE_PERF_GLOBAL_CTRL), 5,
+	   "fixed counter 0 disabled by GLOBAL_CTRL: not that WRMSR");
 	count_arg(FIXED(0), ALL, two_rdpmc, BIT(30));
 	is(shared_value, 7, "RDPMC(40000000) twice: the second read sees the first");
 }
@@ -50,11 +52,11 @@ static void frozen(void)
 	pmu_clear();
 	for (int i = 0; i < counters(); i++)
 		pmu_set(counter(i), event(INSNS) | ALL);
-	wrmsr(GLOBAL_STATUS_SET, CTR_FRZ);
+	wrmsr(MSR_CORE_PERF_GLOBAL_STATUS_SET, CTR_FRZ);
 	run(ten_nops, 0);
 	for (int i = 0; i < counters(); i++)
 		is(ctr_read(counter(i)), 0, "STATUS.CTR_Frz: counter %d stands still", counter(i));
-	wrmsr(GLOBAL_STATUS_RESET, CTR_FRZ);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, CTR_FRZ);
 	run(ten_nops, 0);
 	is(ctr_read(0), 16, "STATUS.CTR_Frz cleared: a general counter counts");
 	is(ctr_read(FIXED(0)), 16, "STATUS.CTR_Frz cleared: a fixed counter counts");

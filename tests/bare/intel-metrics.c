@@ -21,7 +21,7 @@ static u64 fields(u64 retiring, u64 bad, u64 front, u64 all)
 static void start(void)
 {
 	pmu_clear();
-	wrmsr(PERF_METRICS, 0);
+	wrmsr(MSR_PERF_METRICS, 0);
 	pmu_set(FIXED(3), ALL);
 	pmu_set(FIXED(0), ALL);
 	pmu_set(0, event(BRANCHES) | ALL);
@@ -34,9 +34,9 @@ static void all(char *code, const char *what)
 	u64 slots, v;
 
 	start();
-	measure(GLOBAL_CTRL, COUNTED, 0, code, 0);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, COUNTED, 0, code, 0);
 	slots = ctr_read(FIXED(3));
-	v = rdmsr(PERF_METRICS);
+	v = rdmsr(MSR_PERF_METRICS);
 	is(slots, 8 * ctr_read(FIXED(0)), "%s: slots, eight for an instruction", what);
 	is(v & 0xffffffff, fields(slots / 2, 2 * ctr_read(1), 2 * (ctr_read(0) - ctr_read(2)), slots),
 	   "%s: half retires, two slots are lost to a miss, two to a taken branch", what);
@@ -55,48 +55,49 @@ void test(void)
 	all(mixed, "calls and branches");
 
 	start();
-	measure(GLOBAL_CTRL, BIT(FIXED(3)), 0, mixed, 0);
-	is(rdmsr(PERF_METRICS), 0, "without its bit in GLOBAL_CTRL: nothing");
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, BIT(FIXED(3)), 0, mixed, 0);
+	is(rdmsr(MSR_PERF_METRICS), 0, "without its bit in GLOBAL_CTRL: nothing");
 	is(ctr_read(FIXED(3)) > 0, 1, "fixed counter 3 counts");
 	/* Switched on behind a stretch of the counter: it has none of that. */
 	start();
-	measure(GLOBAL_CTRL, BIT(FIXED(3)), COUNTED, mixed, 0);
-	wrmsr(GLOBAL_CTRL, 0);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, BIT(FIXED(3)), COUNTED, mixed, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	v = 8 * ctr_read(FIXED(0));
 	is(ctr_read(FIXED(3)) > 2 * v, 1, "most of the counter's slots are from before");
-	is(rdmsr(PERF_METRICS) & 0xffffffff, fields(v / 2, 2 * ctr_read(1), 2 * (ctr_read(0) - ctr_read(2)), v),
+	is(rdmsr(MSR_PERF_METRICS) & 0xffffffff,
+	   fields(v / 2, 2 * ctr_read(1), 2 * (ctr_read(0) - ctr_read(2)), v),
 	   "with the counter on before: from its bit on");
 	start();
 	pmu_set(FIXED(3), USR);
-	measure(GLOBAL_CTRL, ON, 0, mixed, 0);
-	is(rdmsr(PERF_METRICS), 0, "in user mode only: nothing of the kernel");
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, ON, 0, mixed, 0);
+	is(rdmsr(MSR_PERF_METRICS), 0, "in user mode only: nothing of the kernel");
 
 	/* Written back as it was read, in either order. */
 	pmu_clear();
 	wrmsr(FIXED_CTR(3), 1000000);
-	wrmsr(PERF_METRICS, some);
-	is(rdmsr(PERF_METRICS), some, "written behind the counter");
-	wrmsr(PERF_METRICS, 0);
+	wrmsr(MSR_PERF_METRICS, some);
+	is(rdmsr(MSR_PERF_METRICS), some, "written behind the counter");
+	wrmsr(MSR_PERF_METRICS, 0);
 	wrmsr(FIXED_CTR(3), 0);
-	wrmsr(PERF_METRICS, some);
+	wrmsr(MSR_PERF_METRICS, some);
 	wrmsr(FIXED_CTR(3), 1000000);
-	is(rdmsr(PERF_METRICS), some, "written before the counter");
+	is(rdmsr(MSR_PERF_METRICS), some, "written before the counter");
 	pmu_set(FIXED(3), ALL);
-	measure(GLOBAL_CTRL, ON, 0, ten_nops, 0);
-	v = rdmsr(PERF_METRICS);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, ON, 0, ten_nops, 0);
+	v = rdmsr(MSR_PERF_METRICS);
 	is(v & 0xffffffff, some, "a few slots more change little");
 
 	start();
-	pmi_expect(LVT_NMI);
+	pmi_expect(APIC_DM_NMI);
 	pmu_set(FIXED(3), ALL | INT);
 	ctr_write(FIXED(3), MINUS(40));
-	measure(GLOBAL_CTRL, ON, 0, ten_nops, 0);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, ON, 0, ten_nops, 0);
 	is(status(), BIT(FIXED(3)) | METRICS, "fixed counter 3 has passed its end, and the metrics with it");
 	is(cpu()->pmi.count, 1, "and interrupts once");
-	wrmsr(GLOBAL_STATUS_RESET, METRICS);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, METRICS);
 	is(status(), BIT(FIXED(3)), "the metrics' status is cleared");
-	wrmsr(GLOBAL_STATUS_SET, METRICS);
+	wrmsr(MSR_CORE_PERF_GLOBAL_STATUS_SET, METRICS);
 	is(status(), BIT(FIXED(3)) | METRICS, "and set");
 	pmu_clear();
-	wrmsr(GLOBAL_STATUS_RESET, METRICS);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, METRICS);
 }

@@ -6,10 +6,10 @@ CODE(smi, "movabs $0x4b564d504d550006, %rax\n mov $2, %ecx\n xchg %bx, %bx\n .re
 
 void test(void)
 {
-	is(rdmsr(PERF_CAPABILITIES) >> 12 & 1, 0, "PERF_CAPABILITIES[12] is 0");
-	is(rdmsr(PERF_CAPABILITIES) >> 13 & 1, 1, "PERF_CAPABILITIES[13] is 1");
-	is(wrmsr_safe(DEBUGCTL, BIT(14)), 13, "DEBUGCTL[14] is reserved: #GP");
-	is(wrmsr_safe(DEBUGCTL, FREEZE_ON_PMI), 0, "DEBUGCTL[12] is not");
-	wrmsr(DEBUGCTL, 0);
+	is(rdmsr(MSR_IA32_PERF_CAPABILITIES) >> 12 & 1, 0, "PERF_CAPABILITIES[12] is 0");
+	is(rdmsr(MSR_IA32_PERF_CAPABILITIES) >> 13 & 1, 1, "PERF_CAPABILITIES[13] is 1");
+	is(wrmsr_safe(MSR_IA32_DEBUGCTLMSR, BIT(14)), 13, "DEBUGCTL[14] is reserved: #GP");
+	is(wrmsr_safe(MSR_IA32_DEBUGCTLMSR, FREEZE_ON_PMI), 0, "DEBUGCTL[12] is not");
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	is(count(0, event(INSNS) | ALL, smi), RUN_INSNS + 13 + 16, "what SMM executes is counted");
 }

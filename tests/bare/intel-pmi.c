@@ -16,14 +16,14 @@ static void read_both(struct frame *f)
 static void read_and_thaw(struct frame *f)
 {
 	read_both(f);
-	wrmsr(GLOBAL_STATUS_RESET, 1 | CTR_FRZ);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, 1 | CTR_FRZ);
 }
 
 static void freeze(u32 lvt, const char *how)
 {
 	pmu_clear();
-	wrmsr(DEBUGCTL, FREEZE_ON_PMI);
-	is(rdmsr(DEBUGCTL), FREEZE_ON_PMI, "DEBUGCTL[12] freeze on PMI can be set");
+	wrmsr(MSR_IA32_DEBUGCTLMSR, FREEZE_ON_PMI);
+	is(rdmsr(MSR_IA32_DEBUGCTLMSR), FREEZE_ON_PMI, "DEBUGCTL[12] freeze on PMI can be set");
 	pmi_expect(lvt);
 	cpu()->pmi_action = read_both;
 	pmu_set(0, event(INSNS) | ALL | INT);
@@ -42,10 +42,11 @@ static void freeze(u32 lvt, const char *how)
 	pmi_expect(lvt);
 	ctr_write(0, MINUS(7));
 	pmu_set(0, event(INSNS) | ALL | INT);
-	wrmsr(GLOBAL_CTRL, 1);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	asm volatile(".rept 20\n nop\n .endr" : : : "memory");
-	is(rdmsr(GLOBAL_CTRL), 1, "freeze on PMI, %s: GLOBAL_CTRL is left alone", how);
-	wrmsr(GLOBAL_CTRL, 0);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 1, "freeze on PMI, %s: GLOBAL_CTRL is left alone",
+	   how);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	pmu_clear();
 	pmi_expect(lvt);
@@ -56,7 +57,8 @@ static void freeze(u32 lvt, const char *how)
 	run(in_user, (u64)ten_nops);
 	is(at_pmi[0], 0, "freeze on PMI, %s: ended by the handler, value there", how);
 	is(ctr_read(0), USER_INSNS + 10 + 1 - 7, "freeze on PMI, %s: ended by the handler, counting goes on", how);
-	is(rdmsr(GLOBAL_STATUS), 0, "freeze on PMI, %s: ended by the handler, status", how);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_STATUS), 0, "freeze on PMI, %s: ended by the handler, status",
+	   how);
 
 	/* Without INT there is no PMI, and nothing to freeze. */
 	pmu_clear();
@@ -66,7 +68,7 @@ static void freeze(u32 lvt, const char *how)
 	run(ten_nops, 0);
 	is(ctr_read(0), RUN_INSNS + 10 - 7, "freeze on PMI, %s: no PMI, no freeze", how);
 	cli();
-	wrmsr(DEBUGCTL, 0);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	pmu_clear();
 }
 
@@ -77,17 +79,17 @@ static void x2apic(void)
 	if (!(cpuid(1).ecx & BIT(21)))
 		return;
 	pmu_clear();
-	pmi_expect(LVT_NMI);
+	pmi_expect(APIC_DM_NMI);
 	x2apic_on();
 	pmu_set(0, event(INSNS) | ALL | INT);
 	ctr_write(0, MINUS(2 + 5));
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 1, "x2APIC: one interrupt");
 	is(cpu()->pmi.rip, (u64)ten_nops + 5, "x2APIC: follows the instruction that overflows");
-	is(rdmsr_safe(0x834, &lvt), 0, "x2APIC: the entry is MSR 834H");
-	is(lvt, LVT_NMI | LVT_MASKED, "x2APIC: masked by the delivery");
-	is(wrmsr_safe(0x834, LVT_NMI), 0, "x2APIC: MSR 834H can be written");
-	wrmsr(GLOBAL_STATUS_RESET, 1);
+	is(rdmsr_safe(MSR_X2APIC_LVTPC, &lvt), 0, "x2APIC: the entry is MSR 834H");
+	is(lvt, APIC_DM_NMI | APIC_LVT_MASKED, "x2APIC: masked by the delivery");
+	is(wrmsr_safe(MSR_X2APIC_LVTPC, APIC_DM_NMI), 0, "x2APIC: MSR 834H can be written");
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, 1);
 	ctr_write(0, MINUS(2 + 5));
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 2, "x2APIC: unmasked, the next one");
@@ -98,6 +100,6 @@ void test(void)
 {
 	pmis();
 	freeze(V_PMI, "fixed vector");
-	freeze(LVT_NMI, "NMI");
+	freeze(APIC_DM_NMI, "NMI");
 	x2apic();
 }

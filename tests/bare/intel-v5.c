@@ -9,7 +9,8 @@ void test(void)
 	struct cpuid a = cpuid(0xa);
 	u64 v;
 
-	is(rdmsr(GLOBAL_CTRL), 0xff, "reset: GLOBAL_CTRL enables every general counter");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 0xff,
+	   "reset: GLOBAL_CTRL enables every general counter");
 	is(a.eax & 0xff, 5, "CPUID.0AH:EAX[7:0] version 5");
 	is(a.eax >> 8 & 0xff, 8, "CPUID.0AH:EAX[15:8] 8 general counters");
 	is(a.ecx, 0xf, "CPUID.0AH:ECX the fixed counters as a bitmap");
@@ -19,15 +20,17 @@ void test(void)
 	is(a.ebx & 0xff, 0, "CPUID.0AH:EBX no event is missing, topdown slots neither");
 
 	pmu_clear();
-	is(kept_bits(FIXED_CTR_CTRL), 0xbbbb, "FIXED_CTR_CTRL: EN and PMI of four");
-	is(writable_bits(FIXED_CTR_CTRL), 0xbbbb, "FIXED_CTR_CTRL: AnyThread and the rest raise #GP");
-	is(writable_bits(GLOBAL_CTRL), 0xf000000fful, "GLOBAL_CTRL: 8 general and 4 fixed");
+	is(kept_bits(MSR_CORE_PERF_FIXED_CTR_CTRL), 0xbbbb, "FIXED_CTR_CTRL: EN and PMI of four");
+	is(writable_bits(MSR_CORE_PERF_FIXED_CTR_CTRL), 0xbbbb,
+	   "FIXED_CTR_CTRL: AnyThread and the rest raise #GP");
+	is(writable_bits(MSR_CORE_PERF_GLOBAL_CTRL), 0xf000000fful,
+	   "GLOBAL_CTRL: 8 general and 4 fixed");
 	is(writable_bits(FIXED_CTR(3)), MASK48, "FIXED_CTR3: 48 bits");
 	is(rdmsr_safe(FIXED_CTR(4), &v), 13, "FIXED_CTR4 is not there: #GP");
 	rdpmc_encodings(outside, ARRAY_SIZE(outside));
 
-	wrmsr(FIXED_CTR_CTRL, 0x1000);
-	is(rdmsr(GLOBAL_INUSE), BIT(35), "INUSE[35]: fixed counter 3");
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x1000);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), BIT(35), "INUSE[35]: fixed counter 3");
 	/* run()'s six instructions and ten NOPs: 16 ticks of two cycles of four slots. */
 	is(count(FIXED(0), ALL, ten_nops), 16, "fixed counter 0: instructions");
 	is(count(FIXED(1), ALL, ten_nops), 32, "fixed counter 1: core cycles");
@@ -37,16 +40,16 @@ void test(void)
 	is(count_arg(FIXED(3), USR, in_user, (u64)ten_nops), 8 * (USER_INSNS + 10), "fixed counter 3: EN=2, ring 3 only");
 
 	pmu_clear();
-	pmi_expect(LVT_NMI);
+	pmi_expect(APIC_DM_NMI);
 	pmu_set(FIXED(3), ALL | INT);
 	ctr_write(FIXED(3), MINUS(8 * (2 + 3)));
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 1, "fixed counter 3 interrupts");
 	is(cpu()->pmi.rip, (u64)ten_nops + 3, "fixed counter 3: follows the instruction that overflows");
 	is(cpu()->pmi.status, BIT(35), "fixed counter 3: its status bit");
-	wrmsr(GLOBAL_STATUS_RESET, BIT(35));
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, BIT(35));
 	is(status(), 0, "fixed counter 3: its status bit is cleared");
-	wrmsr(GLOBAL_STATUS_SET, BIT(35));
+	wrmsr(MSR_CORE_PERF_GLOBAL_STATUS_SET, BIT(35));
 	is(status(), BIT(35), "fixed counter 3: its status bit is set by hand");
 	pmu_clear();
 }

@@ -15,7 +15,7 @@
 /* Counter 0 counts instructions in any ring; the host's value of GLOBAL_CTRL around the guest. */
 static void enter(u64 host_ctrl, void *code)
 {
-	measure(GLOBAL_CTRL, host_ctrl, 0, vmx_launch, (u64)code);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, host_ctrl, 0, vmx_launch, (u64)code);
 }
 
 static void prepare(void)
@@ -102,23 +102,25 @@ static void controls(void)
 }
 
 /* What the register holds afterwards; nothing is written after the exit. */
-CODE(set_ctrl, "mov $0x38f, %ecx\n mov $6, %eax\n xor %edx, %edx\n wrmsr");
+CODE(set_ctrl,
+     "mov " MSR_IMM(MSR_CORE_PERF_GLOBAL_CTRL) ", %ecx\n mov $6, %eax\n xor %edx, %edx\n wrmsr");
 #define TSC_AUX	0xc0000103
 
 static void afterwards(void)
 {
 	prepare();
-	wrmsr(GLOBAL_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)set_ctrl);
-	is(rdmsr(GLOBAL_CTRL), 6, "not loaded on exit: the guest's write of GLOBAL_CTRL stays");
-	wrmsr(GLOBAL_CTRL, 0);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 6,
+	   "not loaded on exit: the guest's write of GLOBAL_CTRL stays");
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	guest_only();
 	vmwrite(HOST_GLOBAL_CTRL, BIT(33) | 8);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)set_ctrl);
-	is(rdmsr(GLOBAL_CTRL), BIT(33) | 8, "loaded on exit");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), BIT(33) | 8, "loaded on exit");
 	is(vmread(GUEST_GLOBAL_CTRL), 1, "not saved on exit: the guest's field stays");
-	wrmsr(GLOBAL_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	if (!vmx_may(EXIT_CONTROLS, EXIT_SAVE_GLOBAL_CTRL)) {
 		check(true, "save on exit # SKIP the capability MSR does not allow it");
@@ -128,7 +130,7 @@ static void afterwards(void)
 	vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL | EXIT_SAVE_GLOBAL_CTRL);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)set_ctrl);
 	is(vmread(GUEST_GLOBAL_CTRL), 6, "saved on exit: the guest's value, before the host's is loaded");
-	is(rdmsr(GLOBAL_CTRL), 0, "saved and loaded on exit");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 0, "saved and loaded on exit");
 }
 
 static void bad_fields(void)
@@ -138,8 +140,8 @@ static void bad_fields(void)
 	vmwrite(HOST_GLOBAL_CTRL, 4);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)ten_nops);
 	is(reason(), BIT(31) | 33, "a reserved bit in the guest's field: the entry fails as invalid guest state");
-	is(rdmsr(GLOBAL_CTRL), 4, "the entry fails: the host's field is loaded");
-	wrmsr(GLOBAL_CTRL, 0);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 4, "the entry fails: the host's field is loaded");
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	guest_only();
 	vmwrite(HOST_GLOBAL_CTRL, BIT(35));
@@ -205,7 +207,7 @@ static void resumes(void)
 		enter(host, nop_cpuid);
 		is(reason(), 10, "CPUID exits");
 		vmwrite(GUEST_RIP, vmread(GUEST_RIP) + vmread(EXIT_INSN_LENGTH));
-		measure(GLOBAL_CTRL, host, 0, vmx_resume, 0);
+		measure(MSR_CORE_PERF_GLOBAL_CTRL, host, 0, vmx_resume, 0);
 		is(reason(), VMCALL, "VMRESUME goes on to VMCALL");
 		/* The guest: CALL, NOP | NOP, NOP, RET.  The host: the same twice. */
 		is(ctr_read(0), host ? 2 * (HOST_BEFORE + HOST_AFTER) : 5, host ? "VMRESUME retires in the host" :
@@ -222,8 +224,18 @@ CODE(g_rdpmc, "xor %ecx, %ecx\n rdpmc\n mov %rax, guest_value");
 static void bitmap(void)
 {
 	static const u32 msrs[] = {
-		PMC(0), PMC(7), PERFEVTSEL(0), PERFEVTSEL(7), FIXED_CTR(0), FIXED_CTR(2), FIXED_CTR_CTRL, GLOBAL_CTRL,
-		GLOBAL_STATUS_RESET, GLOBAL_STATUS_SET, A_PMC(0), A_PMC(7),
+		PMC(0),
+		PMC(7),
+		PERFEVTSEL(0),
+		PERFEVTSEL(7),
+		FIXED_CTR(0),
+		FIXED_CTR(2),
+		MSR_CORE_PERF_FIXED_CTR_CTRL,
+		MSR_CORE_PERF_GLOBAL_CTRL,
+		MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+		MSR_CORE_PERF_GLOBAL_STATUS_SET,
+		A_PMC(0),
+		A_PMC(7),
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(msrs); i++) {
@@ -284,15 +296,15 @@ static void lists(void)
 	is(ctr_read(0), 500 + GUEST, "entry load list: VMLAUNCH has retired before");
 
 	prepare();
-	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, GLOBAL_CTRL, 1);
-	set_list(EXIT_LOAD_ADDR, EXIT_LOAD_COUNT, 1, GLOBAL_CTRL, 0);
-	set_list(EXIT_STORE_ADDR, EXIT_STORE_COUNT, 0, GLOBAL_CTRL, 7);
+	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, MSR_CORE_PERF_GLOBAL_CTRL, 1);
+	set_list(EXIT_LOAD_ADDR, EXIT_LOAD_COUNT, 1, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	set_list(EXIT_STORE_ADDR, EXIT_STORE_COUNT, 0, MSR_CORE_PERF_GLOBAL_CTRL, 7);
 	enter(0, ten_nops);
 	is(ctr_read(0), GUEST, "GLOBAL_CTRL by the lists: the guest alone");
 	is(list[0][1], 1, "GLOBAL_CTRL by the lists: stored");
 
 	prepare();
-	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, GLOBAL_CTRL, BIT(8));
+	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, MSR_CORE_PERF_GLOBAL_CTRL, BIT(8));
 	enter(0, ten_nops);
 	is(reason(), BIT(31) | 34, "entry load list: a reserved bit of GLOBAL_CTRL fails the entry");
 	is(vmread(EXIT_QUALIFICATION), 1, "entry load list: its first entry");
@@ -357,14 +369,15 @@ static void arm(u32 lvt, u64 pin)
 
 static void interrupts(void)
 {
-	arm(LVT_NMI, PIN_NMI_EXIT);
+	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	enter(0, nops_30);
 	is(reason(), 0, "NMI exiting: the PMI exits");
 	is(vmread(EXIT_INTR_INFO), 0x80000202, "NMI exiting: as NMI");
 	is(vmread(GUEST_RIP), (u64)nops_30 + 10, "NMI exiting: after the instruction that overflows");
 	is(ctr_read(0), 0, "NMI exiting: nothing is counted after it");
-	is(rdmsr(GLOBAL_STATUS), 1, "NMI exiting: status");
-	is(apic_read(APIC_LVT_PC) & LVT_MASKED, LVT_MASKED, "NMI exiting: the local APIC's entry is masked");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_STATUS), 1, "NMI exiting: status");
+	is(apic_read(APIC_LVT_PC) & APIC_LVT_MASKED, APIC_LVT_MASKED,
+	   "NMI exiting: the local APIC's entry is masked");
 	is(cpu()->pmi.count, 0, "NMI exiting: the host's handler does not run");
 
 	arm(V_PMI, PIN_INTR_EXIT);
@@ -376,7 +389,7 @@ static void interrupts(void)
 	is(cpu()->pmi.count, 1, "external-interrupt exiting: the interrupt waits for the host");
 	cli();
 
-	arm(LVT_NMI, 0);
+	arm(APIC_DM_NMI, 0);
 	enter(0, nops_30);
 	is(reason(), VMCALL, "no NMI exiting: no exit");
 	is(block(GUEST_BLOCK)->pmi.count, 1, "no NMI exiting: the guest's own handler");
@@ -384,7 +397,7 @@ static void interrupts(void)
 	is(cpu()->pmi.count, 0, "no NMI exiting: not the host's");
 
 	/* The host's counter overflows at VMLAUNCH; the interrupt meets the guest before its first instruction. */
-	arm(LVT_NMI, PIN_NMI_EXIT);
+	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	vmwrite(GUEST_GLOBAL_CTRL, 0);
 	ctr_write(0, MINUS(HOST_BEFORE));
 	enter(1, nops_30);
@@ -393,21 +406,21 @@ static void interrupts(void)
 	is(ctr_read(0), 0, "VMLAUNCH overflows: at exactly 0");
 
 	/* The last instruction before an exit: the interrupt comes first. */
-	arm(LVT_NMI, PIN_NMI_EXIT);
+	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	ctr_write(0, MINUS(3));
 	enter(0, x_cpuid);
 	is(reason(), 0, "overflow just before an instruction that exits: the NMI exits");
 	is(vmread(GUEST_RIP), (u64)x_cpuid + 2, "overflow just before an instruction that exits: there");
 
 	/* Freezing: DEBUGCTL is the guest's until the exit. */
-	arm(LVT_NMI, PIN_NMI_EXIT);
+	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL | ENTRY_LOAD_DEBUG);
 	vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL | EXIT_SAVE_DEBUG);
 	vmwrite(GUEST_DEBUGCTL, FREEZE_ON_PMI);
 	enter(0, nops_30);
-	is(rdmsr(DEBUGCTL), 0, "freeze on PMI: DEBUGCTL is 0 after the exit");
+	is(rdmsr(MSR_IA32_DEBUGCTLMSR), 0, "freeze on PMI: DEBUGCTL is 0 after the exit");
 	is(vmread(GUEST_DEBUGCTL), FREEZE_ON_PMI, "freeze on PMI: DEBUGCTL of the guest is saved");
-	is(rdmsr(GLOBAL_STATUS), 1 | CTR_FRZ, "freeze on PMI: STATUS.CTR_Frz");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_STATUS), 1 | CTR_FRZ, "freeze on PMI: STATUS.CTR_Frz");
 	pmu_clear();
 }
 

@@ -28,7 +28,7 @@ static void write_all(void)
 	for (int i = 0; i < pmu.gp; i++)
 		wrmsr(selector_msr(i), event(INSNS) | ALL | EN);
 	if (pmu.fixed)
-		wrmsr(FIXED_CTR_CTRL, 0x333);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x333);
 	for (int i = 0; i < counters(); i++)
 		ctr_write(counter(i), 5);
 }
@@ -40,20 +40,20 @@ static void entry(const char *how)
 	note("the LVT entry, %s", how);
 	wrmsr(pmu.global, 0);
 	lvt(V_PMI);
-	lvt(LVT_NMI);
+	lvt(APIC_DM_NMI);
 	wrote(0, 0, 0, "global control 0");
 	wrmsr(pmu.global, BIT(1));
-	lvt(LVT_NMI | LVT_MASKED);
-	lvt(LVT_NMI);
+	lvt(APIC_DM_NMI | APIC_LVT_MASKED);
+	lvt(APIC_DM_NMI);
 	wrote(0, 0, 0, "NMI to NMI");
 	lvt(V_PMI);
 	wrote(1, 0, 0, "NMI to a vector");
-	lvt(V_PMI | LVT_MASKED);
+	lvt(V_PMI | APIC_LVT_MASKED);
 	lvt(V_PMI);
 	wrote(2, 0, 0, "masked and unmasked");
-	lvt(LVT_NMI);
+	lvt(APIC_DM_NMI);
 	wrote(1, 0, 0, "a vector to NMI");
-	lvt(LVT_MASKED);
+	lvt(APIC_LVT_MASKED);
 	wrote(0, 0, 0, "to what it is at reset, which is no vector");
 	wrmsr(pmu.global, 0);
 }
@@ -93,9 +93,10 @@ static void registers(u32 value, const char *how)
 		wrote(0, 0, 1, "the old address of a counter");
 		wrmsr(PERF_CTL(1), event(INSNS) | ALL);
 		wrmsr(PERF_CTL(2), event(INSNS) | EN);
-		wrmsr(PERF_CTL(3), event(INSNS) | ALL | EN | GUEST_ONLY);
-		wrmsr(PERF_CTL(4), event(INSNS) | ALL | EN | HOST_ONLY);
-		wrmsr(PERF_CTL(5), event(INSNS) | ALL | EN | GUEST_ONLY | HOST_ONLY);
+		wrmsr(PERF_CTL(3), event(INSNS) | ALL | EN | AMD64_EVENTSEL_GUESTONLY);
+		wrmsr(PERF_CTL(4), event(INSNS) | ALL | EN | AMD64_EVENTSEL_HOSTONLY);
+		wrmsr(PERF_CTL(5),
+		      event(INSNS) | ALL | EN | AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
 		wrote(0, 5, 0, "selectors");
 		ctr_write(1, 0);
 		wrote(0, 0, 0, "a counter whose selector does not enable it: it stands");
@@ -104,9 +105,10 @@ static void registers(u32 value, const char *how)
 		ctr_write(3, 0);
 		wrote(0, 0, 0, "guest-only");
 		ctr_write(4, 0);
-		wrote(0, 0, rdmsr(0xc0000080) >> 12 & 1, "host-only: counts if EFER.SVME is set");
+		wrote(0, 0, !!(rdmsr(MSR_EFER) & EFER_SVME),
+		      "host-only: counts if EFER.SVME is set");
 		ctr_write(5, 0);
-		wrote(0, 0, rdmsr(0xc0000080) >> 12 & 1, "guest-only and host-only: likewise");
+		wrote(0, 0, !!(rdmsr(MSR_EFER) & EFER_SVME), "guest-only and host-only: likewise");
 		wrmsr(pmu.global, pmu.all & ~BIT(5));
 		ctr_write(5, 0);
 		wrote(0, 0, 0, "a counter that the global control does not enable");
@@ -117,9 +119,12 @@ static void registers(u32 value, const char *how)
 }
 
 /* What a guest writes is its own affair: a selector that counts, its counter, and by x2APIC the LVT entry. */
-#define WRITE(msr, value)	"mov $" #msr ", %ecx\n mov $" #value ", %eax\n xor %edx, %edx\n wrmsr\n "
-CODE(intel_writes, WRITE(0x186, 0x4300c0) WRITE(0xc1, 5) WRITE(0x834, 0x40));
-CODE(amd_writes, WRITE(0xc0010200, 0x4300c0) WRITE(0xc0010201, 5) WRITE(0x834, 0x40));
+#define WRITE(msr, value) \
+	"mov " MSR_IMM(msr) ", %ecx\n mov $" #value ", %eax\n xor %edx, %edx\n wrmsr\n "
+CODE(intel_writes,
+     WRITE(MSR_P6_EVNTSEL0, 0x4300c0) WRITE(MSR_IA32_PERFCTR0, 5) WRITE(MSR_X2APIC_LVTPC, 0x40));
+CODE(amd_writes,
+     WRITE(MSR_F15H_PERF_CTL, 0x4300c0) WRITE(MSR_F15H_PERF_CTR, 5) WRITE(MSR_X2APIC_LVTPC, 0x40));
 
 static void in_guest(void)
 {
@@ -143,12 +148,12 @@ void test(void)
 {
 	from_here();
 	check(rdmsr(pmu.global) != 0, "reset: the global control is not 0");
-	lvt(LVT_NMI);
+	lvt(APIC_DM_NMI);
 	write_all();
 	wrote(0, 0, 0, "the interrupt is an NMI: the host's own");
 	entry("memory");
 	registers(V_PMI, "a vector");
-	registers(V_PMI | LVT_MASKED, "a vector, masked");
+	registers(V_PMI | APIC_LVT_MASKED, "a vector, masked");
 	if (!pmu.intel)
 		svm_on();
 	registers(V_PMI, "a vector, virtualization enabled");
@@ -158,7 +163,7 @@ void test(void)
 		in_guest();
 	}
 	pmu_clear();
-	lvt(LVT_NMI);
+	lvt(APIC_DM_NMI);
 	wrmsr(pmu.global, pmu.all);
 	from_here();
 	write_all();

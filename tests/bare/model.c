@@ -33,17 +33,21 @@ static void intel(int i)
 	is(a.ebx, cpus[i].ebx, "CPUID.0AH:EBX");
 	is(a.ecx, cpus[i].ecx, "CPUID.0AH:ECX");
 	is(a.edx, cpus[i].edx, "CPUID.0AH:EDX");
-	is(rdmsr(PERF_CAPABILITIES), cpus[i].capabilities, "IA32_PERF_CAPABILITIES");
-	is(rdmsr(GLOBAL_CTRL), BIT(pmu.gp) - 1, "reset: GLOBAL_CTRL enables every general counter");
+	is(rdmsr(MSR_IA32_PERF_CAPABILITIES), cpus[i].capabilities, "IA32_PERF_CAPABILITIES");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), BIT(pmu.gp) - 1,
+	   "reset: GLOBAL_CTRL enables every general counter");
 	pmu_clear();
-	is(writable_bits(GLOBAL_CTRL), (BIT(pmu.gp) - 1) | fixed | metrics, "GLOBAL_CTRL: what can be enabled");
-	is(kept_bits(FIXED_CTR_CTRL), (cpus[i].any ? 0xffffffff : 0xbbbbbbbb) & (BIT(4 * n) - 1), "FIXED_CTR_CTRL: its bits");
+	is(writable_bits(MSR_CORE_PERF_GLOBAL_CTRL), (BIT(pmu.gp) - 1) | fixed | metrics,
+	   "GLOBAL_CTRL: what can be enabled");
+	is(kept_bits(MSR_CORE_PERF_FIXED_CTR_CTRL),
+	   (cpus[i].any ? 0xffffffff : 0xbbbbbbbb) & (BIT(4 * n) - 1), "FIXED_CTR_CTRL: its bits");
 	is(!!(writable_bits(PERFEVTSEL(0)) & ANYTHREAD), cpus[i].any, "PERFEVTSEL0: AnyThread");
 	is(rdmsr_safe(PERFEVTSEL(pmu.gp), &v) == 0, 0, "no selector behind the last");
 	is(rdmsr_safe(FIXED_CTR(n), &v) == 0, 0, "no fixed counter behind the last");
-	is(rdmsr_safe(PERF_METRICS, &v) == 0, metrics != 0, "PERF_METRICS");
+	is(rdmsr_safe(MSR_PERF_METRICS, &v) == 0, metrics != 0, "PERF_METRICS");
 	if (metrics)
-		is(writable_bits(PERF_METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1, "PERF_METRICS: its fields");
+		is(writable_bits(MSR_PERF_METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1,
+		   "PERF_METRICS: its fields");
 	is(rdpmc_safe(RDPMC_METRICS, &v) == 0, metrics != 0, "PERF_METRICS by RDPMC");
 	is(!!(rdmsr(0x483) >> 32 & EXIT_SAVE_GLOBAL_CTRL), cpus[i].saves, "VM-exits that save the global control");
 }
@@ -63,7 +67,8 @@ static void amd(int i)
 		is(rdmsr_safe(NB_CTL(n), &v) == 0, n < cpus[i].capabilities, "northbridge counter %d", (int)n);
 	for (u32 n = 0; n < 6; n++)
 		is(rdmsr_safe(L3_CTL(n), &v) == 0, n < cpus[i].fields, "L3 counter %d", (int)n);
-	is(kept_bits(DEBUGCTL) & FREEZE_ON_PMI, cpus[i].any ? FREEZE_ON_PMI : 0, "DBG_CTL can freeze the counters");
+	is(kept_bits(MSR_IA32_DEBUGCTLMSR) & FREEZE_ON_PMI, cpus[i].any ? FREEZE_ON_PMI : 0,
+	   "DBG_CTL can freeze the counters");
 }
 
 void test(void)

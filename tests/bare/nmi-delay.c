@@ -29,12 +29,13 @@ static void delays(void)
 {
 	u64 pmis = mark_read(TRUTH_PMIS);
 
-	arm(LVT_NMI, BEFORE + 10);
+	arm(APIC_DM_NMI, BEFORE + 10);
 	run(nops_300, 0);
 	is(cpu()->pmi.count, 1, "an NMI: one");
 	is(cpu()->pmi.rip, (u64)nops_300 + 10 + DELAY, "an NMI: behind the overflow by its delay");
 	is(cpu()->pmi.status, 1, "an NMI: status");
-	is(cpu()->pmi.lvt & LVT_MASKED, pmu.intel ? LVT_MASKED : 0, "an NMI: the LVT entry");
+	is(cpu()->pmi.lvt & APIC_LVT_MASKED, pmu.intel ? APIC_LVT_MASKED : 0,
+	   "an NMI: the LVT entry");
 	is(mark_read(TRUTH_PMIS) - pmis, 1, "an NMI: truth");
 
 	arm(V_PMI, BEFORE + 10);
@@ -45,35 +46,36 @@ static void delays(void)
 	is(cpu()->pmi.rip, (u64)nops_300 + 10, "a vector: without delay");
 
 	/* What the entry says later changes nothing; Intel's is masked since the overflow. */
-	arm(LVT_NMI, BEFORE + 10);
+	arm(APIC_DM_NMI, BEFORE + 10);
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 0, "under way: not there yet");
-	is(apic_read(APIC_LVT_PC) & LVT_MASKED, pmu.intel ? LVT_MASKED : 0, "under way: the LVT entry is as behind a delivery");
-	apic_write(APIC_LVT_PC, V_PMI | LVT_MASKED);
+	is(apic_read(APIC_LVT_PC) & APIC_LVT_MASKED, pmu.intel ? APIC_LVT_MASKED : 0,
+	   "under way: the LVT entry is as behind a delivery");
+	apic_write(APIC_LVT_PC, V_PMI | APIC_LVT_MASKED);
 	wait();
 	is(cpu()->pmi.count, 1, "under way, the entry written: it comes");
 	is(cpu()->pmi.vector, 2, "under way, the entry written: as the NMI that it was");
 
-	arm(LVT_MASKED | LVT_NMI, BEFORE + 10);
+	arm(APIC_LVT_MASKED | APIC_DM_NMI, BEFORE + 10);
 	run(ten_nops, 0);
-	apic_write(APIC_LVT_PC, LVT_NMI);
+	apic_write(APIC_LVT_PC, APIC_DM_NMI);
 	wait();
 	is(cpu()->pmi.count, 0, "masked at the overflow: none comes");
 
 	/* Two: AMD does not mask.  The second waits for the end of the first's handler. */
-	arm(LVT_NMI, BEFORE + 10);
+	arm(APIC_DM_NMI, BEFORE + 10);
 	pmu_set(1, event(INSNS) | ALL | INT);
 	ctr_write(1, MINUS(BEFORE + 20));
 	run(nops_300, 0);
 	is(cpu()->pmi.count, pmu.intel ? 1 : 2, "two overflows, one shortly behind the other");
 
-	arm(LVT_NMI, BEFORE + 10);
+	arm(APIC_DM_NMI, BEFORE + 10);
 	run(nops_hlt, 0);
 	is(cpu()->pmi.count, 1, "HLT: the NMI comes");
 	is(cpu()->pmi.rip, (u64)after_hlt, "HLT: and ends it");
 
 	/* Ticks, not instructions: at the second MOV and a hundred iterations later. */
-	arm(LVT_NMI, BEFORE + 2);
+	arm(APIC_DM_NMI, BEFORE + 2);
 	cpu()->pmi_action = note_rcx;
 	run(late_rep, 0);
 	is(cpu()->pmi.count, 1, "REP: the NMI comes");
@@ -88,20 +90,20 @@ static void late(void)
 
 	if (pmu.intel) {
 		vmx_on();
-		arm(LVT_NMI, 1 + 5);
+		arm(APIC_DM_NMI, 1 + 5);
 		vmx_new();
 		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT);
 		vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL);
 		vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL);
 		vmwrite(GUEST_GLOBAL_CTRL, 1);
 		vmwrite(HOST_GLOBAL_CTRL, 0);
-		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)ten_nops);
+		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)ten_nops);
 		early = cpu()->pmi.count;
 		is(vmread(EXIT_REASON), 18, "a guest that exits in between: its own exit");
 	} else {
 		svm_on();
-		arm(LVT_NMI, 2 + 5);
-		pmu_set(0, event(INSNS) | ALL | INT | GUEST_ONLY);
+		arm(APIC_DM_NMI, 2 + 5);
+		pmu_set(0, event(INSNS) | ALL | INT | AMD64_EVENTSEL_GUESTONLY);
 		svm_new();
 		VMCB(u32, VMCB_INTERCEPT1) |= I_NMI;
 		run(svm_run, (u64)ten_nops);
@@ -114,20 +116,20 @@ static void late(void)
 
 	/* And the guest's own time is long enough: there. */
 	if (pmu.intel) {
-		arm(LVT_NMI, 1 + 5);
+		arm(APIC_DM_NMI, 1 + 5);
 		vmx_new();
 		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT);
 		vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL);
 		vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL);
 		vmwrite(GUEST_GLOBAL_CTRL, 1);
 		vmwrite(HOST_GLOBAL_CTRL, 0);
-		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)nops_300);
+		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)nops_300);
 		is(vmread(EXIT_REASON), 0, "a guest that runs on: the NMI exits");
 		is(vmread(GUEST_RIP), (u64)nops_300 + 5 + DELAY, "a guest that runs on: by the delay behind the overflow");
 		is(ctr_read(0), DELAY, "a guest that runs on: what was counted since");
 	} else {
-		arm(LVT_NMI, 2 + 5);
-		pmu_set(0, event(INSNS) | ALL | INT | GUEST_ONLY);
+		arm(APIC_DM_NMI, 2 + 5);
+		pmu_set(0, event(INSNS) | ALL | INT | AMD64_EVENTSEL_GUESTONLY);
 		svm_new();
 		VMCB(u32, VMCB_INTERCEPT1) |= I_NMI;
 		run(svm_run, (u64)nops_300);

@@ -101,7 +101,7 @@ static void counters_in_smm(bool frozen)
 
 	/* WRMSR and CALL, MOV, MOV, mark, seven NOPs: then two of SMM's, or frozen, two more of the code's. */
 	pmu_clear();
-	pmi_expect(LVT_NMI);
+	pmi_expect(APIC_DM_NMI);
 	pmu_set(0, event(INSNS) | ALL | INT);
 	ctr_write(0, MINUS(2 + SMI_INSNS + 7 + 2));
 	run(smi_7, 0);
@@ -113,16 +113,17 @@ static void counters_in_smm(bool frozen)
 
 static void intel(void)
 {
-	is(rdmsr(PERF_CAPABILITIES) >> 12 & 1, 1, "PERF_CAPABILITIES[12] FREEZE_WHILE_SMM");
-	wrmsr(DEBUGCTL, FREEZE_WHILE_SMM);
-	is(rdmsr(DEBUGCTL), FREEZE_WHILE_SMM, "DEBUGCTL[14] can be set");
+	is(rdmsr(MSR_IA32_PERF_CAPABILITIES) >> 12 & 1, 1,
+	   "PERF_CAPABILITIES[12] FREEZE_WHILE_SMM");
+	wrmsr(MSR_IA32_DEBUGCTLMSR, FREEZE_WHILE_SMM);
+	is(rdmsr(MSR_IA32_DEBUGCTLMSR), FREEZE_WHILE_SMM, "DEBUGCTL[14] can be set");
 	counters_in_smm(true);
-	is(rdmsr(DEBUGCTL), FREEZE_WHILE_SMM, "DEBUGCTL[14] is still set");
-	wrmsr(GLOBAL_CTRL, 5);
+	is(rdmsr(MSR_IA32_DEBUGCTLMSR), FREEZE_WHILE_SMM, "DEBUGCTL[14] is still set");
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 5);
 	asm volatile("call smi_0" : : : "rax", "rcx", "memory");
-	is(rdmsr(GLOBAL_CTRL), 5, "GLOBAL_CTRL is behind RSM what it was");
-	wrmsr(GLOBAL_CTRL, 0);
-	wrmsr(DEBUGCTL, 0);
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 5, "GLOBAL_CTRL is behind RSM what it was");
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	counters_in_smm(false);
 }
 
@@ -139,7 +140,7 @@ static void vmx_enter(u64 debugctl)
 	vmwrite(GUEST_GLOBAL_CTRL, 1);
 	vmwrite(HOST_GLOBAL_CTRL, 0);
 	vmwrite(GUEST_DEBUGCTL, debugctl);
-	measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
 }
 
 static void vmx(void)
@@ -157,12 +158,12 @@ static void vmx(void)
 		is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - guest, GUEST_INSNS + 13, "truth: SMM is not the guest, %s", how);
 		is(ctr_read(0), GUEST_INSNS + 13 + (freeze ? 0 : SMM_INSNS), "the guest's counter, %s", how);
 		is(vmread(GUEST_DEBUGCTL), freeze ? FREEZE_WHILE_SMM : 0, "VM-exit saves DEBUGCTL[14], %s", how);
-		is(rdmsr(DEBUGCTL), 0, "VM-exit clears DEBUGCTL, %s", how);
+		is(rdmsr(MSR_IA32_DEBUGCTLMSR), 0, "VM-exit clears DEBUGCTL, %s", how);
 	}
 	/* The host's bit is gone with the first VM-exit. */
-	wrmsr(DEBUGCTL, FREEZE_WHILE_SMM);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, FREEZE_WHILE_SMM);
 	vmx_enter(0);
-	is(rdmsr(DEBUGCTL), 0, "VM-exit clears the host's DEBUGCTL[14], too");
+	is(rdmsr(MSR_IA32_DEBUGCTLMSR), 0, "VM-exit clears the host's DEBUGCTL[14], too");
 	is(ctr_read(0), GUEST_INSNS + 13 + SMM_INSNS, "VM-entry has loaded the guest's: not frozen");
 	from_here();
 
@@ -172,7 +173,7 @@ static void vmx(void)
 		vmx_new();
 		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT | VIRTUAL_NMI);
 		vmwrite(GUEST_INTERRUPTIBILITY, blocked ? NMI_BLOCKED : 0);
-		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
+		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
 		is(vmread(GUEST_INTERRUPTIBILITY), blocked ? NMI_BLOCKED : 0, "blocking of virtual NMIs is behind RSM what it was: %d",
 		   blocked);
 		took(1, smi_7_end + 7, "virtual NMIs");
@@ -183,7 +184,7 @@ static void vmx(void)
 		const char *what = vector ? "an overflow in SMM, a vector" : "an overflow in SMM, NMI";
 
 		pmu_clear();
-		pmi_expect(vector ? V_PMI : LVT_NMI);
+		pmi_expect(vector ? V_PMI : APIC_DM_NMI);
 		pmu_set(0, event(INSNS) | ALL | INT);
 		ctr_write(0, MINUS(1 + SMI_INSNS + 7 + 5));
 		vmx_new();
@@ -192,7 +193,7 @@ static void vmx(void)
 		vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL);
 		vmwrite(GUEST_GLOBAL_CTRL, 1);
 		vmwrite(HOST_GLOBAL_CTRL, 0);
-		measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
+		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
 		is(vmread(EXIT_REASON), vector, "%s: it exits", what);
 		is(vmread(GUEST_RIP), (u64)smi_7_end + 7, "%s: behind RSM", what);
 		is(ctr_read(0), SMM_INSNS - 5, "%s: what SMM executed behind it", what);
@@ -206,7 +207,7 @@ static void vmx(void)
 	pmu_clear();
 	vmx_new();
 	asm volatile("xchg %%bx, %%bx" : : "a"(MARK_MAGIC | 6), "c"(300) : "memory");
-	measure(GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
+	measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
 	is(vmread(EXIT_REASON), VMCALL, "a later mark moves the SMI");
 	took(1, smi_7_end + 7, "a later mark moves the SMI");
 }
@@ -230,15 +231,15 @@ static void svm(void)
 	svm_on();
 	from_here();
 	guest = mark_read(TRUTH_INSNS_GUEST_KERNEL);
-	svm_enter(GUEST_ONLY, 0);
+	svm_enter(AMD64_EVENTSEL_GUESTONLY, 0);
 	is(VMCB(u64, VMCB_EXIT_CODE), VMMCALL, "SMI in an SVM guest, no intercept: the guest goes on");
 	took(1, smi_7_end + 7, "SMI in an SVM guest, no intercept");
 	is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - guest, 1 + GUEST_INSNS + 13, "truth: SMM is not the guest");
 	is(ctr_read(0), 1 + GUEST_INSNS + 13, "guest-only: not what SMM executes");
-	svm_enter(HOST_ONLY, 0);
+	svm_enter(AMD64_EVENTSEL_HOSTONLY, 0);
 	guest = ctr_read(0);
 	pmu_clear();
-	pmu_set(0, event(INSNS) | ALL | HOST_ONLY);
+	pmu_set(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY);
 	svm_new();
 	run(svm_run, (u64)none);
 	is(guest, ctr_read(0) + SMM_INSNS, "host-only: what SMM executes as well");
@@ -261,7 +262,7 @@ static void svm(void)
 	is(cpu()->pmi.count, 1, "an overflow in SMM: the interrupt comes to the host");
 	took(1, smi_7_end + 7, "an overflow in SMM");
 
-	svm_enter(GUEST_ONLY, I_SMI);
+	svm_enter(AMD64_EVENTSEL_GUESTONLY, I_SMI);
 	is(VMCB(u64, VMCB_EXIT_CODE), 0x62, "SMI intercept: #VMEXIT");
 	is(VMCB(u64, VMCB_RIP), (u64)smi_7_end + 7, "SMI intercept: there");
 	is(ctr_read(0), before, "SMI intercept: the guest's instructions before");

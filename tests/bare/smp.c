@@ -84,7 +84,7 @@ static void sleep_here(void)
 static void nmi_here(void)
 {
 	pmu_clear();
-	pmi_expect(LVT_MASKED);
+	pmi_expect(APIC_LVT_MASKED);
 	meet(2);
 	while (!cpu()->pmi.count)
 		pause();

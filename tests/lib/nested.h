@@ -14,17 +14,6 @@
 #include "vmcb.h"
 #include "vmcs.h"
 
-enum {
-	MSR_FEATURE_CONTROL	= 0x3a,
-	MSR_VMX_BASIC		= 0x480,
-	MSR_EFER		= 0xc0000080,
-	MSR_HSAVE		= 0xc0010117,
-};
-#define EFER_SVME	0x1000
-#define GUEST_ONLY	(1ULL << 40)
-#define HOST_ONLY	(1ULL << 41)
-#define LVT_MASKED	0x10000
-
 /* Exit reasons of VMX, exit codes of SVM. */
 enum {
 	VMX_EXCEPTION_NMI = 0, VMX_INTERRUPT = 1, VMX_CPUID = 10, VMX_RDPMC = 15, VMX_CALL = 18,

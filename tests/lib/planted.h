@@ -23,16 +23,6 @@
 #define MAX_COUNTERS	24			/* general ones, and behind them fixed ones */
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
 
-enum {
-	MSR_STATUS_SET		= 0x391,
-	MSR_INUSE		= 0x392,
-	MSR_PEBS_ENABLE		= 0x3f1,
-	MSR_K7_CTL0		= 0xc0010000,
-	MSR_K7_CTR0		= 0xc0010004,
-	MSR_AMD_L3_CTR0		= 0xc0010231,
-	MSR_AMD_NB_CTR0		= 0xc0010241,
-};
-
 static inline uint64_t planted(uint64_t tag, unsigned int counter)
 {
 	return tag << 36 | tag << 24 | tag << 12 | counter;
@@ -158,7 +148,10 @@ static inline int set_model(struct vm *vm, const struct model *m)
 		return 0;
 	/* Like CPUID, it cannot be changed any more when the vCPU has run. */
 	errno = EINVAL;
-	return vm_try_set_msr(vm, MSR_PERF_CAPABILITIES, VM_FULL_WIDTH | (m->metrics ? VM_METRICS : 0)) ? 0 : -1;
+	return vm_try_set_msr(vm, MSR_IA32_PERF_CAPABILITIES,
+			      VM_FULL_WIDTH | (m->metrics ? VM_METRICS : 0)) ?
+		       0 :
+		       -1;
 }
 
 /* ---- exits, in the guest */
@@ -166,7 +159,7 @@ static inline int set_model(struct vm *vm, const struct model *m)
 /* An exit to KVM, from L2 as well: a read of the APIC's base.  CPUID of L2 would be L1's on VMX. */
 static inline void guest_exit(void)
 {
-	rdmsr(0x1b);
+	rdmsr(MSR_IA32_APICBASE);
 }
 
 /* An exit to this program; with VM_HOOK it calls the hook. */
@@ -235,12 +228,14 @@ static inline bool device_write(unsigned int n, uint32_t msr, uint64_t value)
 /* Of the CPU's counters, first the general ones. */
 static inline uint32_t host_counter(unsigned int i)
 {
-	return cpu.amd ? MSR_AMD_CTR0 + 2 * i : i < cpu.general ? MSR_PMC0 + i : MSR_FIXED_CTR0 + i - cpu.general;
+	return cpu.amd	       ? MSR_F15H_PERF_CTR + 2 * i :
+	       i < cpu.general ? MSR_IA32_PMC0 + i :
+				 MSR_CORE_PERF_FIXED_CTR0 + i - cpu.general;
 }
 
 static inline uint32_t host_selector(unsigned int i)
 {
-	return cpu.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i;
+	return cpu.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i;
 }
 
 static inline uint32_t rdpmc_index(unsigned int i, unsigned int general)
@@ -278,15 +273,22 @@ static inline void device_plant(unsigned int n, bool tag)
 		good &= device_write(n, host_counter(i), tag ? planted(TAG_HOST, i) : 0);
 	/* Behind the core's, what RDPMC of a guest must not reach: AMD's are of all CPUs. */
 	for (i = 0; i < 4 && vm_others_behind(); i++)
-		good &= device_write(n, MSR_AMD_NB_CTR0 + 2 * i, tag ? planted(TAG_HOST, 32 + i) : 0);
+		good &= device_write(n, MSR_F15H_NB_PERF_CTR + 2 * i,
+				     tag ? planted(TAG_HOST, 32 + i) : 0);
 	for (i = 0; i < 6 && vm_others_behind(); i++)
-		good &= device_write(n, MSR_AMD_L3_CTR0 + 2 * i, tag ? planted(TAG_HOST, 36 + i) : 0);
+		good &= device_write(n, MSR_F16H_L2I_PERF_CTR + 2 * i,
+				     tag ? planted(TAG_HOST, 36 + i) : 0);
 	if (device_read(n, MSR_PERF_METRICS, &value))
 		good &= device_write(n, MSR_PERF_METRICS, tag ? planted_metrics(TAG_HOST) : 0);
 	/* A CPU without a global status has none to set. */
-	device_write(n, cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL, bits);
+	device_write(
+		n, cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR : MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+		bits);
 	if (tag)
-		device_write(n, cpu.amd ? MSR_AMD_STATUS_SET : MSR_STATUS_SET, HOST_STATUS & bits);
+		device_write(n,
+			     cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET :
+				       MSR_CORE_PERF_GLOBAL_STATUS_SET,
+			     HOST_STATUS & bits);
 	must(good, "the CPU's registers can be written");
 	if (!cpu.mediated)
 		on_cpu(0, n);

@@ -38,6 +38,7 @@
 
 #include "check.h"
 #include "env.h"
+#include "msr.h"
 #include "vm/code.h"
 
 #define VM_PAGE		4096
@@ -55,34 +56,9 @@
 #define VM_WIDTH	48		/* bits of a counter */
 #define VM_MASK		((1ULL << VM_WIDTH) - 1)
 
-enum {
-	MSR_PERF_CAPABILITIES	= 0x345,
-	MSR_PERFCTR0		= 0xc1,
-	MSR_EVNTSEL0		= 0x186,
-	MSR_FIXED_CTR0		= 0x309,
-	MSR_PERF_METRICS	= 0x329,
-	MSR_FIXED_CTR_CTRL	= 0x38d,
-	MSR_GLOBAL_STATUS	= 0x38e,
-	MSR_GLOBAL_CTRL		= 0x38f,
-	MSR_GLOBAL_OVF_CTRL	= 0x390,
-	MSR_PMC0		= 0x4c1,
-	MSR_X2APIC_EOI		= 0x80b,
-	MSR_X2APIC_SVR		= 0x80f,
-	MSR_X2APIC_ICR		= 0x830,
-	MSR_X2APIC_LVTT		= 0x832,
-	MSR_X2APIC_LVTPC	= 0x834,
-	MSR_AMD_CTL0		= 0xc0010200,
-	MSR_AMD_CTR0		= 0xc0010201,
-	MSR_AMD_STATUS		= 0xc0000300,
-	MSR_AMD_CONTROL		= 0xc0000301,
-	MSR_AMD_STATUS_CLEAR	= 0xc0000302,
-	MSR_AMD_STATUS_SET	= 0xc0000303,
-};
-
 #define METRICS_INDEX	0x20000000	/* of RDPMC */
 #define METRICS_BIT	(1ULL << 48)	/* in global control and status */
 
-#define LVT_NMI		0x400
 #define SVM_EXIT_INTR	0x60	/* VMX has no exit reason of this number */
 
 enum { KCODE = 0x08, KDATA = 0x10, UDATA = 0x1b, UCODE = 0x23, TSS = 0x28 };

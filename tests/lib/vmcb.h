@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "msr.h"
+
 #ifndef BIT
 #define BIT(n)			(1ul << (n))
 #endif
@@ -78,7 +80,7 @@ static inline void vmcb_fill(void *vmcb, const struct vmcb_world *w)
 	vmcb_segment(vmcb, 0x420, w->data, 0xc93, ~0u, 0);		/* SS */
 	vmcb_segment(vmcb, 0x460, 0, 0, gdtr.limit, gdtr.base);
 	vmcb_segment(vmcb, 0x480, 0, 0, idtr.limit, idtr.base);
-	VMCB_FIELD(vmcb, uint64_t, 0x4d0) = rdmsr(0xc0000080);	/* EFER, with SVME */
+	VMCB_FIELD(vmcb, uint64_t, 0x4d0) = rdmsr(MSR_EFER);	/* with SVME */
 	VMCB_FIELD(vmcb, uint64_t, 0x548) = cr4;
 	VMCB_FIELD(vmcb, uint64_t, 0x550) = cr3;
 	VMCB_FIELD(vmcb, uint64_t, 0x558) = cr0;
@@ -93,7 +95,11 @@ static inline void vmcb_fill(void *vmcb, const struct vmcb_world *w)
 static inline uint8_t *vmcb_msr_byte(uint8_t *bitmap, uint32_t msr, int *shift)
 {
 	*shift = 2 * (msr & 3);
-	return bitmap + (msr >= 0xc0010000 ? 0x1000 : msr >= 0xc0000000 ? 0x800 : 0) + (msr & 0x1fff) / 4;
+	return bitmap +
+	       (msr >= MSR_K7_EVNTSEL0 ? 0x1000 :
+		msr >= 0xc0000000      ? 0x800 :
+					 0) +
+	       (msr & 0x1fff) / 4;
 }
 
 #endif

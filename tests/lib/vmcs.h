@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "msr.h"
+
 #ifndef BIT
 #define BIT(n)			(1ul << (n))
 #endif
@@ -74,10 +76,10 @@ static inline uint64_t vmread(uint64_t field)
 static inline uint64_t vmcs_capability(uint32_t field)
 {
 	switch (field) {
-	case PIN_CONTROLS:	return rdmsr(0x48d);
-	case CPU_CONTROLS:	return rdmsr(0x48e);
-	case EXIT_CONTROLS:	return rdmsr(0x48f);
-	default:		return rdmsr(0x490);
+	case PIN_CONTROLS:	return rdmsr(MSR_IA32_VMX_TRUE_PINBASED_CTLS);
+	case CPU_CONTROLS:	return rdmsr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS);
+	case EXIT_CONTROLS:	return rdmsr(MSR_IA32_VMX_TRUE_EXIT_CTLS);
+	default:		return rdmsr(MSR_IA32_VMX_TRUE_ENTRY_CTLS);
 	}
 }
 

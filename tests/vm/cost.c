@@ -45,12 +45,12 @@ static const char * const name[] = { "idle", "active", "beside", "near" };
 
 static uint32_t counter_msr(unsigned int i)
 {
-	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i;
+	return vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * i : MSR_IA32_PERFCTR0 + i;
 }
 
 static uint32_t selector_msr(unsigned int i)
 {
-	return vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i;
+	return vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i;
 }
 
 /* What has a global control: Intel's, and AMD's from PerfMonV2 on. */
@@ -165,7 +165,7 @@ static void guest_sample(void *unused)
 
 	(void)unused;
 	vm_seen.pmis = 0;
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 	global_ctrl(0);
 	wrmsr(counter_msr(0), -200 & (vm_seen.amd ? VM_MASK : ~0U));
 	wrmsr(selector_msr(0), 0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
@@ -178,7 +178,7 @@ static void guest_sample(void *unused)
 		asm volatile(".rept 400\n\tnop\n\t.endr");
 		global_ctrl(0);
 		if (vm_seen.amd)
-			wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+			wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 		asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
 		wrmsr(counter_msr(0), -200 & (vm_seen.amd ? VM_MASK : ~0U));
 		global_ctrl(1);
@@ -254,7 +254,9 @@ int main(void)
 
 	must(mark_present(), "this is our machine");
 	vm_open(&vm);
-	global_ctrl_msr = !vm_seen.amd ? MSR_GLOBAL_CTRL : getenv("VM_PERFMON_V2") ? MSR_AMD_CONTROL : 0;
+	global_ctrl_msr = !vm_seen.amd		  ? MSR_CORE_PERF_GLOBAL_CTRL :
+			  getenv("VM_PERFMON_V2") ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
+						    0;
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (how = IDLE; how <= NEAR; how++) {
 		int fd = how == BESIDE ? host_event() : -1;

@@ -102,7 +102,7 @@ static void guest(void *unused)
 	if (!g.global)
 		return;
 	/* AMD's can be set, too, by the next register. */
-	if (g.global != MSR_GLOBAL_CTRL) {
+	if (g.global != MSR_CORE_PERF_GLOBAL_CTRL) {
 		wrmsr(g.status + 3, 2);
 		g.set = rdmsr(g.status) & 2;
 	}
@@ -155,11 +155,17 @@ int main(void)
 		memset(&g, 0, sizeof(g));
 		g.start = START;
 		g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
-		g.selector = !model->amd ? MSR_EVNTSEL0 : model->core ? MSR_AMD_CTL0 : 0xc0010000;
-		g.counter = !model->amd ? MSR_PERFCTR0 : model->core ? MSR_AMD_CTR0 : 0xc0010004;
+		g.selector = !model->amd ? MSR_P6_EVNTSEL0 :
+			     model->core ? MSR_F15H_PERF_CTL :
+					   MSR_K7_EVNTSEL0;
+		g.counter = !model->amd ? MSR_IA32_PERFCTR0 :
+			    model->core ? MSR_F15H_PERF_CTR :
+					  MSR_K7_PERFCTR0;
 		if (model->version > 1) {
-			g.global = model->amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
-			g.status = model->amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS;
+			g.global = model->amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
+						MSR_CORE_PERF_GLOBAL_CTRL;
+			g.status = model->amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+						MSR_CORE_PERF_GLOBAL_STATUS;
 		}
 		/* Twice: the first time brings in the pages, by exits that AMD counts. */
 		vm_call(&vm, guest, NULL);

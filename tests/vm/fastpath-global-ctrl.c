@@ -5,7 +5,7 @@
  */
 #include "vm.h"
 
-#define GLOBAL	MSR_AMD_CONTROL
+#define GLOBAL	MSR_AMD64_PERF_CNTR_GLOBAL_CTL
 
 static void set_model(struct kvm_cpuid_entry2 *e)
 {
@@ -27,9 +27,9 @@ static uint64_t __attribute__((noinline)) what(uint64_t *exits)			\
 {											\
 	uint64_t before, after, from = mark_read(TRUTH_EXITS);				\
 											\
-	before = rdmsr(MSR_AMD_CTR0);							\
-	asm volatile(insn : : "c" (0x830), "a" (0x41), "d" (5) : "memory");		\
-	after = rdmsr(MSR_AMD_CTR0);							\
+	before = rdmsr(MSR_F15H_PERF_CTR);							\
+	asm volatile(insn : : "c" (MSR_X2APIC_ICR), "a" (0x41), "d" (5) : "memory");		\
+	after = rdmsr(MSR_F15H_PERF_CTR);							\
 	*exits = mark_read(TRUTH_EXITS) - from;						\
 	return after - before;								\
 }
@@ -49,8 +49,8 @@ static void guest(void *unused)
 {
 	(void)unused;
 	wrmsr(GLOBAL, 0);
-	wrmsr(MSR_AMD_CTL0, 0xc0 | 1 << 17 | 1 << 22);
-	wrmsr(MSR_AMD_CTR0, 1000);
+	wrmsr(MSR_F15H_PERF_CTL, 0xc0 | 1 << 17 | 1 << 22);
+	wrmsr(MSR_F15H_PERF_CTR, 1000);
 
 	slow_exit();
 	wrmsr(GLOBAL, 1);				/* no exit */
@@ -61,7 +61,7 @@ static void guest(void *unused)
 	slow_exit();
 	wrmsr(GLOBAL, 0);				/* no exit */
 	g.disabled_behind_exit = one_fastpath(&g.exits[2]);
-	wrmsr(MSR_AMD_CTL0, 0);
+	wrmsr(MSR_F15H_PERF_CTL, 0);
 }
 
 int main(void)

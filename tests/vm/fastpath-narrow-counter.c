@@ -24,20 +24,20 @@ static void guest(void *unused)
 
 	(void)unused;
 	vm_seen.pmis = 0;
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
-	wrmsr(MSR_GLOBAL_CTRL, 0);
-	wrmsr(MSR_GLOBAL_OVF_CTRL, rdmsr(MSR_GLOBAL_STATUS));
-	wrmsr(MSR_EVNTSEL0, 0xc0 | 1 << 17 | 1 << 20 | 1 << 22);
-	wrmsr(MSR_PMC0, (1ULL << WIDTH) - 500);
-	wrmsr(MSR_GLOBAL_CTRL, 1);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, rdmsr(MSR_CORE_PERF_GLOBAL_STATUS));
+	wrmsr(MSR_P6_EVNTSEL0, 0xc0 | 1 << 17 | 1 << 20 | 1 << 22);
+	wrmsr(MSR_IA32_PMC0, (1ULL << WIDTH) - 500);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	if (g.fast)
-		asm volatile("wrmsr" : : "c" (0x830), "a" (0x41), "d" (5) : "memory");
+		asm volatile("wrmsr" : : "c" (MSR_X2APIC_ICR), "a" (0x41), "d" (5) : "memory");
 	asm volatile("1: dec %0\n\tjnz 1b" : "+r" (n));
-	wrmsr(MSR_GLOBAL_CTRL, 0);
-	g.status = rdmsr(MSR_GLOBAL_STATUS);
-	g.value = rdmsr(MSR_PMC0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	g.status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
+	g.value = rdmsr(MSR_IA32_PMC0);
 	g.pmis = vm_seen.pmis;
-	wrmsr(MSR_EVNTSEL0, 0);
+	wrmsr(MSR_P6_EVNTSEL0, 0);
 }
 
 int main(void)

@@ -9,7 +9,6 @@
 #include "vm.h"
 
 #define ICR_INIT	0x500
-#define LVT_MASKED	0x10000
 #define TOP		0xfffff000UL	/* the page with the reset vector */
 #define SHOWN		40
 
@@ -38,17 +37,19 @@ static void add_all(void)
 	unsigned int i;
 
 	for (i = 0; i < vm_seen.general; i++) {
-		add(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, "counter", 0);
-		add(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, "selector", 0);
+		add(vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * i : MSR_IA32_PERFCTR0 + i, "counter", 0);
+		add(vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i, "selector", 0);
 	}
 	for (i = 0; i < vm_seen.fixed; i++)
-		add(MSR_FIXED_CTR0 + i, "fixed counter", 0);
+		add(MSR_CORE_PERF_FIXED_CTR0 + i, "fixed counter", 0);
 	if (vm_seen.metrics)
 		add(MSR_PERF_METRICS, "PERF_METRICS", 0);
 	if (!vm_seen.amd)
-		add(MSR_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
-	add(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, "global control", (1 << vm_seen.general) - 1);
-	add(vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, "global status", 0);
+		add(MSR_CORE_PERF_FIXED_CTR_CTRL, "fixed counters' selectors", 0);
+	add(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL,
+	    "global control", (1 << vm_seen.general) - 1);
+	add(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
+	    "global status", 0);
 }
 
 static void get_all(unsigned int when)
@@ -91,19 +92,20 @@ static void values(void *unused)
 	unsigned int i;
 
 	(void)unused;
-	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0);
+	wrmsr(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	for (i = 0; i < vm_seen.general; i++) {
-		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i, 0x123456789abULL * (i + 1));
-		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0x4100c0 + i);
+		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * i : MSR_IA32_PMC0 + i,
+		      0x123456789abULL * (i + 1));
+		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i, 0x4100c0 + i);
 	}
 	for (i = 0; i < vm_seen.fixed; i++)
-		wrmsr(MSR_FIXED_CTR0 + i, 0xba987654321ULL * (i + 1));
+		wrmsr(MSR_CORE_PERF_FIXED_CTR0 + i, 0xba987654321ULL * (i + 1));
 	if (vm_seen.metrics)
 		wrmsr(MSR_PERF_METRICS, 0x8c301f24);
 	if (!vm_seen.amd)
-		wrmsr(MSR_FIXED_CTR_CTRL, 0x2a2);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x2a2);
 	/* User mode, where the guest is not, is counted from here on. */
-	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL,
+	wrmsr(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL,
 	      (vm_seen.amd ? 0 : 0x500000000ULL) | (0xaa & ((1 << vm_seen.general) - 1)));
 }
 
@@ -116,7 +118,9 @@ static void standing(void)
 	char what[64];
 
 	vm_call(&vm, values, NULL);
-	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0x5);
+	vm_set_msr(&vm,
+		   vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
+		   0x5);
 	get_all(0);
 	must(ioctl(vm.fd, KVM_SIGNAL_MSI, &msi) > 0, "INIT can be sent as a message");
 	must(!ioctl(vm.vcpu, KVM_GET_MP_STATE, &state), "the vCPU's state, and with it what INIT does");
@@ -126,17 +130,20 @@ static void standing(void)
 	for (i = 0; i < n_msrs; i++) {
 		snprintf(what, sizeof(what), "%s %#x behind INIT", msrs[i].what, msrs[i].msr);
 		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
-		if (msrs[i].msr == MSR_GLOBAL_STATUS || msrs[i].msr == MSR_AMD_STATUS)
+		if (msrs[i].msr == MSR_CORE_PERF_GLOBAL_STATUS ||
+		    msrs[i].msr == MSR_AMD64_PERF_CNTR_GLOBAL_STATUS)
 			check_equal("which is", msrs[i].value[0], 0x5, "as it was set");
 	}
-	check_equal("LVTPC", lvtpc(), LVT_MASKED, "INIT masks it");
+	check_equal("LVTPC", lvtpc(), APIC_LVT_MASKED, "INIT masks it");
 	back();
 	get_all(1);
 	for (i = 0; i < n_msrs; i++) {
 		snprintf(what, sizeof(what), "%s %#x when it has run again", msrs[i].what, msrs[i].msr);
 		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
 	}
-	vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0);
+	vm_set_msr(&vm,
+		   vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
+		   0);
 }
 
 /* ---- INIT that the vCPU sends to itself, counting */
@@ -156,19 +163,23 @@ static void going(void *unused)
 {
 	(void)unused;
 	vm_seen.pmis = 0;
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
-	wrmsr(vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, vm_seen.amd ? 0x3f : 0);
-	wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0);
-	wrmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0, run.start);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
+	wrmsr(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL,
+	      vm_seen.amd ? 0x3f : 0);
+	wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 0);
+	wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0, run.start);
 	if (!vm_seen.amd)
-		wrmsr(MSR_EVNTSEL0, run.selector);
+		wrmsr(MSR_P6_EVNTSEL0, run.selector);
 	/* The reading, four more, the WRMSR. */
-	asm volatile("mov vm_ask, %%rax\n\tmov $2, %%ecx\n\t" MARK_INSN "\n\tmov %%rax, %0\n\t"
-		     "mov %1, %%ecx\n\tmov %2, %%eax\n\tmov %3, %%edx\n\twrmsr\n\t"
-		     ".rept 20\n\tnop\n\t.endr\n\t"
-		     "mov $0x830, %%ecx\n\tmov $0x500, %%eax\n\txor %%edx, %%edx\n\twrmsr\n\tud2"
-		     : "=m" (run.truth[0]) : "m" (run.enable), "m" (run.on), "m" (((uint32_t *)&run.on)[1])
-		     : "rax", "rcx", "rdx", "memory");
+	asm volatile(
+		"mov vm_ask, %%rax\n\tmov $2, %%ecx\n\t" MARK_INSN "\n\tmov %%rax, %0\n\t"
+		"mov %1, %%ecx\n\tmov %2, %%eax\n\tmov %3, %%edx\n\twrmsr\n\t"
+		".rept 20\n\tnop\n\t.endr\n\t"
+		"mov " MSR_IMM(
+			MSR_X2APIC_ICR) ", %%ecx\n\tmov $0x500, %%eax\n\txor %%edx, %%edx\n\twrmsr\n\tud2"
+		: "=m"(run.truth[0])
+		: "m"(run.enable), "m"(run.on), "m"(((uint32_t *)&run.on)[1])
+		: "rax", "rcx", "rdx", "memory");
 }
 
 /* And when it has gone on: the reading, four more, the WRMSR. */
@@ -190,7 +201,7 @@ static void complete(void)
 /* The counter, and what it must be: what the machine has counted since it was enabled, and what KVM has emulated. */
 static uint64_t count(void)
 {
-	return vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTR0 : MSR_PERFCTR0);
+	return vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PERFCTR0);
 }
 
 static uint64_t wanted(uint64_t truth)
@@ -207,7 +218,7 @@ static void counting(void)
 	uint64_t status, machine;
 
 	run.selector = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true });
-	run.enable = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	run.enable = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
 	run.on = vm_seen.amd ? run.selector : 1;
 	/* 0: far from its end.  A counter of perf that has one to go ends after two. */
 	for (to = 0; to <= TO_OUT; to++) {
@@ -222,7 +233,10 @@ static void counting(void)
 			if (tries)
 				back();
 			machine = mark_read(TRUTH_PMIS);
-			vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, 0);
+			vm_set_msr(&vm,
+				   vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+						 MSR_CORE_PERF_GLOBAL_STATUS,
+				   0);
 			vm_call(&vm, going, NULL);
 		} while (vm_seen.amd && vm_seen.pmis != want && ++tries < 5);
 		must(!ioctl(vm.vcpu, KVM_GET_REGS, &regs), "registers");
@@ -232,12 +246,16 @@ static void counting(void)
 		if (!to || wrong)
 			check_equal("the count in front of and behind INIT", vm_signed(count()),
 				    vm_signed(wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL))), "the machine's, and what KVM has emulated");
-		status = vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS);
+		status = vm_get_msr(&vm, vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+						       MSR_CORE_PERF_GLOBAL_STATUS);
 		if (!to) {
-			check_equal("its selector", vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0), run.selector, "as before");
+			check_equal("its selector",
+				    vm_get_msr(&vm,
+					       vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0),
+				    run.selector, "as before");
 			check_equal("PMIs", vm_seen.pmis, 0, "it has not overflowed");
 			check_equal("status", status, 0, "it has not overflowed");
-			check_equal("LVTPC", lvtpc(), LVT_MASKED, "INIT masks it");
+			check_equal("LVTPC", lvtpc(), APIC_LVT_MASKED, "INIT masks it");
 		}
 		if (vm_seen.pmis != want) {
 			bad++;

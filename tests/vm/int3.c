@@ -64,22 +64,23 @@ static void guest(void *unused)
 	g.found = g.told = 0;
 	vm_seen.pmis = vm_seen.irqs = 0;
 	if (how == PMI || how == BOTH) {
-		wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
-		wrmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PERFCTR0, start);
+		wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
+		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PERFCTR0, start);
 		if (!vm_seen.amd)
-			wrmsr(MSR_GLOBAL_CTRL, 1);
+			wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	}
 	/* Userspace takes the stack away. */
 	asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
 	if (how == PMI || how == BOTH)
-		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
+		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0,
+		      0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
 	if (how == IRQ) {
 		wrmsr(MSR_X2APIC_ICR, VM_IRQ | 1 << 18);
 		asm volatile("sti");
 	}
 	insns[insn].code();
 	asm volatile("cli");
-	wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0);
+	wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 0);
 }
 
 static void hook(struct vm *unused)

@@ -31,27 +31,27 @@ static void guest(void *unused)
 	vm_seen.pmis = 0;
 	wrmsr(MSR_X2APIC_LVTPC, VM_PMI);
 	if (vm_seen.amd) {
-		wrmsr(MSR_AMD_CTL0, 0xc2 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
-		wrmsr(MSR_AMD_CTR0, 0);
+		wrmsr(MSR_F15H_PERF_CTL, 0xc2 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
+		wrmsr(MSR_F15H_PERF_CTR, 0);
 	} else {
-		wrmsr(MSR_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
-		wrmsr(MSR_PMC0, 0);
-		wrmsr(MSR_GLOBAL_CTRL, 1);
+		wrmsr(MSR_P6_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 22);
+		wrmsr(MSR_IA32_PMC0, 0);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	}
 	truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
-	from = rdmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0);
+	from = rdmsr(vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0);
 	for (i = 0; i < EXITS; i++) {
 		uint32_t a = 0, b, c = 0, d;
 
 		asm volatile("cpuid\n\t.rept 3000\n\tnop\n\t.endr" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
 	}
-	to = rdmsr(vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0);
+	to = rdmsr(vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0);
 	g.truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth;
 	g.counted = to - from;
 	if (vm_seen.amd)
-		wrmsr(MSR_AMD_CTL0, 0);
+		wrmsr(MSR_F15H_PERF_CTL, 0);
 	else
-		wrmsr(MSR_GLOBAL_CTRL, 0);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 }
 
 /* Lines of the kernel's log about NMIs that nobody has wanted. */

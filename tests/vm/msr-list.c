@@ -32,11 +32,17 @@ static struct {
 
 static bool is_pmu(uint32_t msr)
 {
-	return (msr >= 0xc1 && msr < 0xc9) || (msr >= 0x186 && msr < 0x18e) || (msr >= 0x309 && msr <= 0x30c) ||
-	       msr == 0x329 || msr == 0x345 || (msr >= 0x38d && msr <= 0x390) || msr == 0x3f1 || msr == 0x3f2 ||
-	       (msr >= 0x4c1 && msr < 0x4c9) || msr == 0x600 ||
-	       (msr >= MSR_AMD_STATUS && msr <= MSR_AMD_STATUS_SET) || (msr >= 0xc0010000 && msr <= 0xc0010007) ||
-	       (msr >= 0xc0010200 && msr <= 0xc001020b);
+	return (msr >= MSR_IA32_PERFCTR0 && msr < MSR_IA32_PERFCTR0 + 8) ||
+	       (msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8) ||
+	       (msr >= MSR_CORE_PERF_FIXED_CTR0 && msr <= MSR_CORE_PERF_FIXED_CTR0 + 3) ||
+	       msr == MSR_PERF_METRICS || msr == MSR_IA32_PERF_CAPABILITIES ||
+	       (msr >= MSR_CORE_PERF_FIXED_CTR_CTRL && msr <= MSR_CORE_PERF_GLOBAL_OVF_CTRL) ||
+	       msr == MSR_IA32_PEBS_ENABLE || msr == MSR_PEBS_DATA_CFG ||
+	       (msr >= MSR_IA32_PMC0 && msr < MSR_IA32_PMC0 + 8) || msr == MSR_IA32_DS_AREA ||
+	       (msr >= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS &&
+		msr <= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET) ||
+	       (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR0 + 3) ||
+	       (msr >= MSR_F15H_PERF_CTL && msr <= MSR_F15H_PERF_CTR + 10);
 }
 
 static bool get(struct cpu *cpu, uint32_t index, uint64_t *value)
@@ -98,29 +104,29 @@ static void fill(struct cpu *cpu, enum model model)
 
 	/* Another value than a new vCPU has makes another PMU of it, whose registers are reset. */
 	if (!amd)
-		set(cpu, 0x345, model == NARROW_WRITES ? 0 : capabilities);
+		set(cpu, MSR_IA32_PERF_CAPABILITIES, model == NARROW_WRITES ? 0 : capabilities);
 
 	for (i = 0; i < 8 && !amd; i++) {
-		set(cpu, 0xc1 + i, 0x1111111111ULL * (i + 1));
-		set(cpu, 0x186 + i, 0x4300c0 + (i << 8));
+		set(cpu, MSR_IA32_PERFCTR0 + i, 0x1111111111ULL * (i + 1));
+		set(cpu, MSR_P6_EVNTSEL0 + i, 0x4300c0 + (i << 8));
 	}
 	for (i = 0; i < 4 && !amd; i++)
-		set(cpu, 0x309 + i, 0x2222222222ULL * (i + 1));
+		set(cpu, MSR_CORE_PERF_FIXED_CTR0 + i, 0x2222222222ULL * (i + 1));
 	/* Where KVM offers it. */
 	if (!amd)
-		set(cpu, 0x329, 0x8c301f24);
+		set(cpu, MSR_PERF_METRICS, 0x8c301f24);
 	for (i = 0; i < 6 && amd; i++) {
-		set(cpu, 0xc0010201 + 2 * i, 0x1111111111ULL * (i + 1));
-		set(cpu, 0xc0010200 + 2 * i, 0x4300c0 + (i << 8));
+		set(cpu, MSR_F15H_PERF_CTR + 2 * i, 0x1111111111ULL * (i + 1));
+		set(cpu, MSR_F15H_PERF_CTL + 2 * i, 0x4300c0 + (i << 8));
 	}
 	if (amd) {
-		set(cpu, MSR_AMD_CONTROL, 0x2a);
-		set(cpu, MSR_AMD_STATUS, 0x15);
+		set(cpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0x2a);
+		set(cpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0x15);
 		return;
 	}
-	set(cpu, 0x38d, 0x2a2);
-	set(cpu, 0x38f, 0x5000000aaULL);
-	set(cpu, 0x38e, 0x300000055ULL);
+	set(cpu, MSR_CORE_PERF_FIXED_CTR_CTRL, 0x2a2);
+	set(cpu, MSR_CORE_PERF_GLOBAL_CTRL, 0x5000000aaULL);
+	set(cpu, MSR_CORE_PERF_GLOBAL_STATUS, 0x300000055ULL);
 }
 
 static void move(enum model model)
@@ -187,15 +193,23 @@ static void as_qemu(enum model model)
 		char reg;
 		uint32_t mask;		/* of CPUID: has to be there */
 	} rows[] = {
-		{ 0, 0x38d, 0xa, 'a', 0xfe }, { 0, 0x38f, 0xa, 'a', 0xfe }, { 0, 0x309, 0xa, 'a', 0xfe },
-		{ 0, 0x30a, 0xa, 'a', 0xfe }, { 0, 0xc1, 0xa, 'a', 0xff }, { 0, 0x186, 0xa, 'a', 0xff },
-		{ 0, 0x38e, 0xa, 'a', 0xfe }, { 0, 0x390, 0xa, 'a', 0xfe },
-		{ 1, 0xc0010000, 0x80000001, 'c', ~0U }, { 1, 0xc0010004, 0x80000001, 'c', ~0U },
-		{ 1, 0xc0010200, 0x80000001, 'c', 1 << 23 }, { 1, 0xc0010201, 0x80000001, 'c', 1 << 23 },
-		{ 1, MSR_AMD_CONTROL, 0x80000022, 'a', 1 }, { 1, MSR_AMD_STATUS, 0x80000022, 'a', 1 },
-		{ 1, MSR_AMD_STATUS_CLEAR, 0x80000022, 'a', 1 },
+		{ 0, MSR_CORE_PERF_FIXED_CTR_CTRL, 0xa, 'a', 0xfe },
+		{ 0, MSR_CORE_PERF_GLOBAL_CTRL, 0xa, 'a', 0xfe },
+		{ 0, MSR_CORE_PERF_FIXED_CTR0, 0xa, 'a', 0xfe },
+		{ 0, MSR_CORE_PERF_FIXED_CTR0 + 1, 0xa, 'a', 0xfe },
+		{ 0, MSR_IA32_PERFCTR0, 0xa, 'a', 0xff },
+		{ 0, MSR_P6_EVNTSEL0, 0xa, 'a', 0xff },
+		{ 0, MSR_CORE_PERF_GLOBAL_STATUS, 0xa, 'a', 0xfe },
+		{ 0, MSR_CORE_PERF_GLOBAL_OVF_CTRL, 0xa, 'a', 0xfe },
+		{ 1, MSR_K7_EVNTSEL0, 0x80000001, 'c', ~0U },
+		{ 1, MSR_K7_PERFCTR0, 0x80000001, 'c', ~0U },
+		{ 1, MSR_F15H_PERF_CTL, 0x80000001, 'c', 1 << 23 },
+		{ 1, MSR_F15H_PERF_CTR, 0x80000001, 'c', 1 << 23 },
+		{ 1, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0x80000022, 'a', 1 },
+		{ 1, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0x80000022, 'a', 1 },
+		{ 1, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0x80000022, 'a', 1 },
 	};
-	struct vm_msr feature = { .head.nmsrs = 1, .entry.index = 0x345 };
+	struct vm_msr feature = { .head.nmsrs = 1, .entry.index = MSR_IA32_PERF_CAPABILITIES };
 	unsigned int i, bad = 0;
 	struct cpu cpu;
 	char what[128];
@@ -207,7 +221,8 @@ static void as_qemu(enum model model)
 	snprintf(what, sizeof(what), "%s: MSRs that cannot be written with 0", names[model]);
 	check_equal(what, bad, 0, "QEMU aborts if one cannot");
 	if (leaf(1, 'c') & 1 << 15 && ioctl(kvm, KVM_GET_MSRS, &feature) == 1)
-		check(set(&cpu, 0x345, feature.entry.data), "%s: IA32_PERF_CAPABILITIES can be what KVM offers, %#llx", names[model],
+		check(set(&cpu, MSR_IA32_PERF_CAPABILITIES, feature.entry.data),
+		      "%s: IA32_PERF_CAPABILITIES can be what KVM offers, %#llx", names[model],
 		      (unsigned long long)feature.entry.data);
 	close_cpu(&cpu);
 }
@@ -235,9 +250,9 @@ static void vmx(enum model model)
 	for (i = 0; i < features.head.nmsrs; i++) {
 		struct vm_msr feature = { .head.nmsrs = 1, .entry.index = features.head.indices[i] };
 
-		if (feature.entry.index < 0x480 || feature.entry.index > 0x491 || !(leaf(1, 'c') & 1 << 5) ||
-		    is_made(feature.entry.index) ||
-		    ioctl(kvm, KVM_GET_MSRS, &feature) != 1)
+		if (feature.entry.index < MSR_IA32_VMX_BASIC ||
+		    feature.entry.index > MSR_IA32_VMX_VMFUNC || !(leaf(1, 'c') & 1 << 5) ||
+		    is_made(feature.entry.index) || ioctl(kvm, KVM_GET_MSRS, &feature) != 1)
 			continue;
 		n++;
 		if (!set(&cpu, feature.entry.index, feature.entry.data) && !bad++)

@@ -8,7 +8,8 @@
 
 static bool is_global(uint32_t msr)
 {
-	return msr >= MSR_AMD_STATUS && msr <= MSR_AMD_STATUS_CLEAR;
+	return msr >= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS &&
+	       msr <= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR;
 }
 
 static struct {
@@ -56,10 +57,11 @@ static void selectors_on(int on)
 	unsigned int r;
 
 	for (r = 0; r < vm_seen.general; r++)
-		vm_set_msr(&nested.vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * r : MSR_EVNTSEL0 + r,
+		vm_set_msr(&nested.vm,
+			   vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * r : MSR_P6_EVNTSEL0 + r,
 			   on == ALL || (on == ONE && r == 1) ? 1 << 22 : 0);
 	if (!vm_seen.amd)
-		vm_set_msr(&nested.vm, MSR_FIXED_CTR_CTRL,
+		vm_set_msr(&nested.vm, MSR_CORE_PERF_FIXED_CTR_CTRL,
 			   on == ALL ? 0x8888 & ((1 << 4 * vm_seen.fixed) - 1) : 0);
 }
 
@@ -131,7 +133,8 @@ static void check_access(const struct access *a, int kind, int on, bool taken)
 	check_equal("exits to L1", l1.exits, 1, "the call at the end");
 	if (kind != WRMSR)
 		check_equal("what L2 has read", acc.value, a->holds, "what was there");
-	else if (msr != MSR_GLOBAL_OVF_CTRL && msr != MSR_AMD_STATUS_CLEAR)
+	else if (msr != MSR_CORE_PERF_GLOBAL_OVF_CTRL &&
+		 msr != MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR)
 		check_equal("the register", vm_get_msr(&nested.vm, msr), a->holds + 2,
 			    "what L2 has written");
 }
@@ -140,20 +143,24 @@ static void accesses_of(int on)
 {
 	const int both = 1 << RDMSR | 1 << WRMSR;
 	const struct access rows[] = {
-		{ "RDPMC", MSR_PMC0, MSR_AMD_CTR0, 0x12345, 1 << RDPMC, 0, 1 },
-		{ "the first counter", MSR_PMC0, MSR_AMD_CTR0, 0x12345, both, 0, 0 },
-		{ "the last counter", MSR_PMC0 + vm_seen.general - 1, MSR_AMD_CTR0 + 10, 0x23456,
-		  both, 0, 0 },
-		{ "its old name", MSR_PERFCTR0, 0xc0010004, 0x12345, both, 0, 0 },
-		{ "PERF_METRICS", vm_seen.metrics ? MSR_PERF_METRICS : 0, 0, 0x8c301f24,
-		  both, 0, 0 },
-		{ "the last fixed counter", MSR_FIXED_CTR0 + vm_seen.fixed - 1, 0, 0x34567,
-		  both, 0, 0 },
-		{ "the global control", MSR_GLOBAL_CTRL, MSR_AMD_CONTROL, 5, both, 0, 1 },
-		{ "the status", MSR_GLOBAL_STATUS, MSR_AMD_STATUS, 0, 1 << RDMSR, 0, 1 },
-		{ "its reset", MSR_GLOBAL_OVF_CTRL, MSR_AMD_STATUS_CLEAR, 0, 1 << WRMSR, 0, 1 },
-		{ "a selector", MSR_EVNTSEL0 + 3, MSR_AMD_CTL0 + 6, 0x1200c0, both, 1, 0 },
-		{ "the fixed counters' selectors", MSR_FIXED_CTR_CTRL, 0, 0x10, both, 1, 0 },
+		{ "RDPMC", MSR_IA32_PMC0, MSR_F15H_PERF_CTR, 0x12345, 1 << RDPMC, 0, 1 },
+		{ "the first counter", MSR_IA32_PMC0, MSR_F15H_PERF_CTR, 0x12345, both, 0, 0 },
+		{ "the last counter", MSR_IA32_PMC0 + vm_seen.general - 1, MSR_F15H_PERF_CTR + 10,
+		  0x23456, both, 0, 0 },
+		{ "its old name", MSR_IA32_PERFCTR0, MSR_K7_PERFCTR0, 0x12345, both, 0, 0 },
+		{ "PERF_METRICS", vm_seen.metrics ? MSR_PERF_METRICS : 0, 0, 0x8c301f24, both, 0,
+		  0 },
+		{ "the last fixed counter", MSR_CORE_PERF_FIXED_CTR0 + vm_seen.fixed - 1, 0,
+		  0x34567, both, 0, 0 },
+		{ "the global control", MSR_CORE_PERF_GLOBAL_CTRL, MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
+		  5, both, 0, 1 },
+		{ "the status", MSR_CORE_PERF_GLOBAL_STATUS, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0,
+		  1 << RDMSR, 0, 1 },
+		{ "its reset", MSR_CORE_PERF_GLOBAL_OVF_CTRL, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+		  0, 1 << WRMSR, 0, 1 },
+		{ "a selector", MSR_P6_EVNTSEL0 + 3, MSR_F15H_PERF_CTL + 6, 0x1200c0, both, 1, 0 },
+		{ "the fixed counters' selectors", MSR_CORE_PERF_FIXED_CTR_CTRL, 0, 0x10, both, 1,
+		  0 },
 	};
 	unsigned int r, taken;
 	int kind;
@@ -161,7 +168,7 @@ static void accesses_of(int on)
 	selectors_on(on);
 	/* With no slots counted, PERF_METRICS holds what was written, whatever its sum. */
 	if (vm_seen.metrics)
-		vm_set_msr(&nested.vm, MSR_FIXED_CTR0 + 3, 0);
+		vm_set_msr(&nested.vm, MSR_CORE_PERF_FIXED_CTR0 + 3, 0);
 	nested_defaults();
 	for (r = 0; r < 6; r++)
 		vm_call(&nested.vm, nested_prepare, NULL);

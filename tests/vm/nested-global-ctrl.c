@@ -38,7 +38,7 @@ static void l2_toggle(void)
 
 static void l1_toggle(void *unused)
 {
-	uint32_t selector = vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0;
+	uint32_t selector = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0;
 
 	(void)unused;
 	nested_regs[NESTED_RDI] = (uint64_t)l2_toggle;
@@ -72,8 +72,9 @@ static void global(void)
 				continue;
 			nested_defaults();
 			memset(&toggle, 0, sizeof(toggle));
-			toggle.global = vm_seen.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
-			toggle.counter = vm_seen.amd ? MSR_AMD_CTR0 : MSR_PMC0;
+			toggle.global = vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
+						      MSR_CORE_PERF_GLOBAL_CTRL;
+			toggle.counter = vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
 			toggle.by_l2[0] = on;
 			toggle.by_l2[1] = off;
 			vm_call(&nested.vm, nested_prepare, NULL);

@@ -7,14 +7,14 @@
 
 /* In the order in which they are restored: nothing may count before all values are there. */
 static const uint32_t intel_msrs[] = {
-	MSR_FIXED_CTR0, MSR_PERFCTR0, MSR_PERFCTR0 + 1, MSR_PERFCTR0 + 2, MSR_PERFCTR0 + 3,
-	MSR_EVNTSEL0, MSR_EVNTSEL0 + 1, MSR_EVNTSEL0 + 2, MSR_EVNTSEL0 + 3,
-	MSR_GLOBAL_STATUS, MSR_FIXED_CTR_CTRL, MSR_GLOBAL_CTRL,
+	MSR_CORE_PERF_FIXED_CTR0, MSR_IA32_PERFCTR0, MSR_IA32_PERFCTR0 + 1, MSR_IA32_PERFCTR0 + 2, MSR_IA32_PERFCTR0 + 3,
+	MSR_P6_EVNTSEL0, MSR_P6_EVNTSEL0 + 1, MSR_P6_EVNTSEL0 + 2, MSR_P6_EVNTSEL0 + 3,
+	MSR_CORE_PERF_GLOBAL_STATUS, MSR_CORE_PERF_FIXED_CTR_CTRL, MSR_CORE_PERF_GLOBAL_CTRL,
 }, amd_msrs[] = {
-	MSR_AMD_CTR0, MSR_AMD_CTR0 + 2, MSR_AMD_CTR0 + 4, MSR_AMD_CTR0 + 6,
-	MSR_AMD_CTL0, MSR_AMD_CTL0 + 2, MSR_AMD_CTL0 + 4, MSR_AMD_CTL0 + 6,
+	MSR_F15H_PERF_CTR, MSR_F15H_PERF_CTR + 2, MSR_F15H_PERF_CTR + 4, MSR_F15H_PERF_CTR + 6,
+	MSR_F15H_PERF_CTL, MSR_F15H_PERF_CTL + 2, MSR_F15H_PERF_CTL + 4, MSR_F15H_PERF_CTL + 6,
 	/* if there are any */
-	MSR_AMD_STATUS, MSR_AMD_CONTROL,
+	MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
 };
 
 static const uint32_t *msrs;
@@ -51,7 +51,8 @@ static void move(struct vm *vm)
 
 static void moving(void)
 {
-	static const uint64_t bits[] = { 0, GUEST_ONLY, HOST_ONLY, GUEST_ONLY | HOST_ONLY };
+	static const uint64_t bits[] = { 0, AMD64_EVENTSEL_GUESTONLY, AMD64_EVENTSEL_HOSTONLY,
+					 AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY };
 	unsigned int i, loads, extra, exits = 2;
 
 	for (loads = 0; loads <= !vm_seen.amd; loads++) {
@@ -86,7 +87,8 @@ static void moving(void)
 			continue;
 		}
 		for (i = 0; i < nested.s.n; i++) {
-			if (vm_seen.amd && (bits[i] == GUEST_ONLY || bits[i] == HOST_ONLY))
+			if (vm_seen.amd && (bits[i] == AMD64_EVENTSEL_GUESTONLY ||
+					    bits[i] == AMD64_EVENTSEL_HOSTONLY))
 				continue;
 			check_equal("the count", nested.s.counter[i].value, nested_events(i),
 				    "the machine's count of L1 and L2, and KVM's");

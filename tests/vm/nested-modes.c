@@ -14,9 +14,9 @@ static void modes(void)
 		bool l1, l2;
 	} rows[] = {
 		{ "neither bit", 0, 1, 1 },
-		{ "guest-only", GUEST_ONLY, 0, 1 },
-		{ "host-only", HOST_ONLY, 1, 0 },
-		{ "both bits", GUEST_ONLY | HOST_ONLY, 1, 1 },
+		{ "guest-only", AMD64_EVENTSEL_GUESTONLY, 0, 1 },
+		{ "host-only", AMD64_EVENTSEL_HOSTONLY, 1, 0 },
+		{ "both bits", AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY, 1, 1 },
 	};
 	static const char *const codes[] = {
 		"",
@@ -66,12 +66,12 @@ static void svme_guest(void *unused)
 	for (i = 0; i < 4; i++) {
 		uint32_t lo = svme.select[i], hi = svme.select[i] >> 32;
 
-		wrmsr(MSR_AMD_CTR0 + 2 * i, 0);
+		wrmsr(MSR_F15H_PERF_CTR + 2 * i, 0);
 		asm volatile("wrmsr\n\t"
 			     ".rept 100\n\tnop\n\t.endr\n\t"
 			     "xor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
-			     : "+a" (lo), "+d" (hi) : "c" (MSR_AMD_CTL0 + 2 * i) : "memory");
-		svme.value[i] = rdmsr(MSR_AMD_CTR0 + 2 * i);
+			     : "+a" (lo), "+d" (hi) : "c" (MSR_F15H_PERF_CTL + 2 * i) : "memory");
+		svme.value[i] = rdmsr(MSR_F15H_PERF_CTR + 2 * i);
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 }
@@ -84,8 +84,8 @@ static void svme_off(void)
 	for (enabled = 0; enabled <= 1; enabled++) {
 		svme.enabled = enabled;
 		for (i = 0; i < 4; i++)
-			svme.select[i] = 0x4200c0 | (i & 1 ? GUEST_ONLY : 0) |
-					 (i & 2 ? HOST_ONLY : 0);
+			svme.select[i] = 0x4200c0 | (i & 1 ? AMD64_EVENTSEL_GUESTONLY : 0) |
+					 (i & 2 ? AMD64_EVENTSEL_HOSTONLY : 0);
 		vm_call(&nested.vm, svme_guest, NULL);
 		vm_call(&nested.vm, svme_guest, NULL);
 		for (i = 0; i < 4; i++) {

@@ -51,7 +51,7 @@ static void overflow_row(const char *what, unsigned int to, bool taken, bool vec
 		if (!vm_seen.amd && !vector) {
 			check_equal("as", l1.info[0], 0x80000202, "NMI");
 			check_equal("status", l1.status, 1, "the counter's");
-			check_equal("L1's LVTPC", l1.lvtpc, LVT_NMI | LVT_MASKED,
+			check_equal("L1's LVTPC", l1.lvtpc, APIC_DM_NMI | APIC_LVT_MASKED,
 				    "masked by the delivery");
 		}
 	} else if (vm_seen.pmis) {
@@ -85,8 +85,8 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 	 * Leave out PMIs after the reading of the last end, and on AMD within the first end: it is
 	 * not known what of their handler counts.
 	 */
-	first = !vm_seen.amd || bits == GUEST_ONLY ? 1 : event == VM_INSNS ? 14 : 3;
-	last -= event == VM_INSNS && bits != GUEST_ONLY ? VM_SWITCH_INSNS(0) + 8 : 0;
+	first = !vm_seen.amd || bits == AMD64_EVENTSEL_GUESTONLY ? 1 : event == VM_INSNS ? 14 : 3;
+	last -= event == VM_INSNS && bits != AMD64_EVENTSEL_GUESTONLY ? VM_SWITCH_INSNS(0) + 8 : 0;
 	must(last >= first + 10, "there is something to count");
 	nested.s.interrupted = !vm_seen.amd;
 	for (to = first; to <= last; to++) {
@@ -136,10 +136,12 @@ static void overflows(void)
 				everywhere(taken ? "anywhere, L1 takes it" : "anywhere, L2 gets it",
 					   ANYWHERE, event, taken, vector, 0);
 	if (vm_seen.amd) {
-		everywhere("anywhere, host-only", ANYWHERE, VM_INSNS, false, false, HOST_ONLY);
-		everywhere("anywhere, guest-only", ANYWHERE, VM_INSNS, false, false, GUEST_ONLY);
+		everywhere("anywhere, host-only", ANYWHERE, VM_INSNS, false, false,
+			   AMD64_EVENTSEL_HOSTONLY);
+		everywhere("anywhere, guest-only", ANYWHERE, VM_INSNS, false, false,
+			   AMD64_EVENTSEL_GUESTONLY);
 		everywhere("anywhere, guest-only, L1 takes it", ANYWHERE, VM_INSNS, true, false,
-			   GUEST_ONLY);
+			   AMD64_EVENTSEL_GUESTONLY);
 	}
 }
 

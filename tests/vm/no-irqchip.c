@@ -26,9 +26,9 @@ static void guest_stretch(void *unused)
 	(void)unused;
 	guest_faults = 0;
 	if (!vm_seen.amd) {
-		wrmsr(MSR_GLOBAL_CTRL, 0);
-		wrmsr(MSR_GLOBAL_OVF_CTRL, 1);
-		wrmsr(MSR_EVNTSEL0 + c->index, vm_selector(c));
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+		wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, 1);
+		wrmsr(MSR_P6_EVNTSEL0 + c->index, vm_selector(c));
 	}
 	wrmsr(vm_counter_msr(c), c->start & VM_MASK);
 	vm_stretch_asm(&s.frame);
@@ -37,8 +37,8 @@ static void guest_stretch(void *unused)
 		return;
 	c->value = rdmsr(vm_counter_msr(c));
 	if (!vm_seen.amd) {
-		s.status = rdmsr(MSR_GLOBAL_STATUS);
-		wrmsr(MSR_EVNTSEL0 + c->index, 0);
+		s.status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
+		wrmsr(MSR_P6_EVNTSEL0 + c->index, 0);
 	}
 }
 
@@ -49,7 +49,8 @@ static void stretch(void)
 
 	f->body = body.code;
 	f->on.n = f->off.n = 1;
-	f->on.write[0].msr = f->off.write[0].msr = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	f->on.write[0].msr = f->off.write[0].msr = vm_seen.amd ? MSR_F15H_PERF_CTL :
+								 MSR_CORE_PERF_GLOBAL_CTRL;
 	f->on.write[0].value = vm_seen.amd ? vm_selector(&s.counter[0]) : vm_bit(&s.counter[0]);
 	f->off.write[0].value = 0;
 	do {

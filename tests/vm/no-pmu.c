@@ -40,12 +40,12 @@ static void probe(void *unused)
 		g.reads += g.rdmsr[i] || g.rdpmc[i];
 	}
 	if (vm_seen.amd) {
-		wrmsr(MSR_AMD_CONTROL, 0x3f);
+		wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0x3f);
 	} else {
-		wrmsr(MSR_FIXED_CTR_CTRL, 0x333);
-		wrmsr(MSR_GLOBAL_CTRL, 0x7000000ffULL);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x333);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0x7000000ffULL);
 	}
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 }
 
 static void clean(void *unused)
@@ -141,8 +141,8 @@ int main(void)
 	must(mark_present(), "this is our machine");
 	for (i = 0; i < 2; i++) {
 		vm_model = i ? hide : NULL;
-		g.counter = !on_amd() ? MSR_PERFCTR0 : i ? 0xc0010004 : MSR_AMD_CTR0;
-		g.selector = !on_amd() ? MSR_EVNTSEL0 : i ? 0xc0010000 : MSR_AMD_CTL0;
+		g.counter = !on_amd() ? MSR_IA32_PERFCTR0 : i ? MSR_K7_PERFCTR0 : MSR_F15H_PERF_CTR;
+		g.selector = !on_amd() ? MSR_P6_EVNTSEL0 : i ? MSR_K7_EVNTSEL0 : MSR_F15H_PERF_CTL;
 		g.step = on_amd() && !i ? 2 : 1;
 		all(i ? "no PMU in CPUID either" : "CPUID as offered");
 	}

@@ -27,7 +27,7 @@ static unsigned int counters;
 
 static uint32_t counter(unsigned int i)
 {
-	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PMC0 + i;
+	return vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * i : MSR_IA32_PMC0 + i;
 }
 
 static uint64_t planted(unsigned int i, unsigned int turn)
@@ -59,11 +59,12 @@ static void look(void *unused)
 			seen.faults++;
 	}
 	if (!vm_seen.amd) {
-		seen.faults += !try_wrmsr(MSR_GLOBAL_CTRL, 5) || !try_rdmsr(MSR_GLOBAL_CTRL, &seen.value);
+		seen.faults += !try_wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 5) ||
+			       !try_rdmsr(MSR_CORE_PERF_GLOBAL_CTRL, &seen.value);
 		seen.wrong += seen.value != 5;
-		seen.faults += !try_rdmsr(MSR_GLOBAL_STATUS, &seen.value);
+		seen.faults += !try_rdmsr(MSR_CORE_PERF_GLOBAL_STATUS, &seen.value);
 		seen.wrong += seen.value != 0;
-		seen.faults += !try_wrmsr(MSR_GLOBAL_CTRL, (1ULL << vm_seen.general) - 1);
+		seen.faults += !try_wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, (1ULL << vm_seen.general) - 1);
 	}
 }
 

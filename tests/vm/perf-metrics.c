@@ -13,7 +13,7 @@
 
 #define SLOTS_BIT	(1ULL << 35)
 #define INSNS_BIT	(1ULL << 32)
-#define SLOTS_CTR	(MSR_FIXED_CTR0 + 3)
+#define SLOTS_CTR	(MSR_CORE_PERF_FIXED_CTR0 + 3)
 #define ROUNDS		1000
 #define TURNS		20
 
@@ -38,30 +38,30 @@ static void guest(void *unused)
 
 	(void)unused;
 	vm_seen.pmis = 0;
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
-	wrmsr(MSR_GLOBAL_CTRL, 0);
-	wrmsr(MSR_GLOBAL_OVF_CTRL, METRICS_BIT | SLOTS_BIT | INSNS_BIT);
-	wrmsr(MSR_FIXED_CTR_CTRL, (g.start ? 0xb003 : 0x3003));
-	wrmsr(MSR_FIXED_CTR0, 0);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, METRICS_BIT | SLOTS_BIT | INSNS_BIT);
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, (g.start ? 0xb003 : 0x3003));
+	wrmsr(MSR_CORE_PERF_FIXED_CTR0, 0);
 	wrmsr(SLOTS_CTR, g.start & VM_MASK);
 	if (vm_seen.metrics)
 		wrmsr(MSR_PERF_METRICS, 0);
 	g.exits = mark_read(TRUTH_EXITS);
-	wrmsr(MSR_GLOBAL_CTRL, g.control);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, g.control);
 	for (i = 0; i < TURNS; i++) {
 		loop(ROUNDS);
 		if (g.out)
 			asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
 	}
-	wrmsr(MSR_GLOBAL_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	g.slots = rdpmc(0x40000003);
 	g.insns = rdpmc(0x40000000);
 	g.metrics = rdpmc(METRICS_INDEX);
 	if (vm_seen.metrics)
 		g.by_msr = rdmsr(MSR_PERF_METRICS);
-	g.status = rdmsr(MSR_GLOBAL_STATUS);
+	g.status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
 	g.exits = mark_read(TRUTH_EXITS) - g.exits;
-	wrmsr(MSR_FIXED_CTR_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 }
 
 static unsigned int field(unsigned int n)
@@ -155,10 +155,14 @@ static void save(void)
 	check_equal("PERF_METRICS of a new vCPU", vm_get_msr(&vm, MSR_PERF_METRICS), 0, "as after RESET");
 	vm_set_msr(&vm, SLOTS_CTR, slots);
 	vm_set_msr(&vm, MSR_PERF_METRICS, metrics);
-	check(vm_try_set_msr(&vm, MSR_GLOBAL_CTRL, control), "the metrics' bit in the global control can be written back");
-	check(vm_try_set_msr(&vm, MSR_GLOBAL_STATUS, METRICS_BIT), "that in the status, too");
-	check_equal("global control", vm_get_msr(&vm, MSR_GLOBAL_CTRL), control, "as written");
-	check_equal("status", vm_get_msr(&vm, MSR_GLOBAL_STATUS), METRICS_BIT, "as written");
+	check(vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, control),
+	      "the metrics' bit in the global control can be written back");
+	check(vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS, METRICS_BIT),
+	      "that in the status, too");
+	check_equal("global control", vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL), control,
+		    "as written");
+	check_equal("status", vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS), METRICS_BIT,
+		    "as written");
 	check_equal("PERF_METRICS in another VM", vm_get_msr(&vm, MSR_PERF_METRICS), metrics, "as it was");
 }
 
@@ -169,14 +173,14 @@ static void guest_tries(void *unused)
 	(void)unused;
 	vm_guest_wake();
 	/* With slots selected, in no ring, their counter is one that the guest may write itself. */
-	wrmsr(MSR_FIXED_CTR_CTRL, 8ULL << 12);
-	rdmsr(MSR_FIXED_CTR0 + 3);
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 8ULL << 12);
+	rdmsr(MSR_CORE_PERF_FIXED_CTR0 + 3);
 	g.faults = try_wrmsr(MSR_PERF_METRICS, 0) ? 0 : 1;
 	g.faults |= try_rdmsr(MSR_PERF_METRICS, &value) ? 0 : 2;
-	g.faults |= try_wrmsr(MSR_FIXED_CTR_CTRL, 0xb000) ? 0 : 4;
-	g.faults |= try_wrmsr(MSR_FIXED_CTR_CTRL, 1 << 16) ? 0 : 8;
-	wrmsr(MSR_FIXED_CTR_CTRL, 0);
-	wrmsr(MSR_GLOBAL_CTRL, METRICS_BIT | 1);
+	g.faults |= try_wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0xb000) ? 0 : 4;
+	g.faults |= try_wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 1 << 16) ? 0 : 8;
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, METRICS_BIT | 1);
 }
 
 /* The guest has all counters, but is not told of PERF_METRICS: the bit is hardware's, and not the guest's. */
@@ -185,14 +189,17 @@ static void without(void)
 	vm_close(&vm);
 	vm_open(&vm);
 	skip_faults();
-	vm_set_msr(&vm, MSR_PERF_CAPABILITIES, VM_FULL_WIDTH);
+	vm_set_msr(&vm, MSR_IA32_PERF_CAPABILITIES, VM_FULL_WIDTH);
 	vm_seen.metrics = false;
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest_tries, NULL);
-	check_equal("global control, of which it has set the metrics' bit", vm_get_msr(&vm, MSR_GLOBAL_CTRL), 1, "that bit is not kept");
+	check_equal("global control, of which it has set the metrics' bit",
+		    vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL), 1, "that bit is not kept");
 	check_equal("what faults", g.faults, 1 | 2 | 8, "PERF_METRICS, and the selector of a fixed counter that there is not");
-	check(!vm_try_set_msr(&vm, MSR_GLOBAL_CTRL, METRICS_BIT), "userspace cannot set its bit in the global control");
-	check(!vm_try_set_msr(&vm, MSR_GLOBAL_STATUS, METRICS_BIT), "nor that in the status");
+	check(!vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, METRICS_BIT),
+	      "userspace cannot set its bit in the global control");
+	check(!vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS, METRICS_BIT),
+	      "nor that in the status");
 	vm.hook = hook_nothing;
 	run(0, true);
 	check_equal("slots are counted, as by CPUID", g.slots > 16 * ROUNDS * TURNS, 1, "eight for an instruction");

@@ -97,42 +97,45 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 		add(o, RDPMC, i, i < m->general && m->version, value_of(o, i, false));
 	if (cpu.amd) {
 		for (i = 0; i < 4; i++) {
-			add(o, RDMSR, MSR_K7_CTR0 + i, i < m->general, value_of(o, i, false));
-			add(o, RDMSR, MSR_K7_CTL0 + i, i < m->general, o->selector);
+			add(o, RDMSR, MSR_K7_PERFCTR0 + i, i < m->general, value_of(o, i, false));
+			add(o, RDMSR, MSR_K7_EVNTSEL0 + i, i < m->general, o->selector);
 		}
 		/* Six core counters, four of the northbridge, six of caches. */
 		for (i = 0; i < 6; i++) {
-			add(o, RDMSR, MSR_AMD_CTR0 + 2 * i, m->core && i < m->general, value_of(o, i, false));
-			add(o, RDMSR, MSR_AMD_CTL0 + 2 * i, m->core && i < m->general, o->selector);
-			add(o, RDMSR, MSR_AMD_L3_CTR0 + 2 * i, false, 0);
-			add(o, RDMSR, MSR_AMD_NB_CTR0 + 2 * i, false, 0);
+			add(o, RDMSR, MSR_F15H_PERF_CTR + 2 * i, m->core && i < m->general,
+			    value_of(o, i, false));
+			add(o, RDMSR, MSR_F15H_PERF_CTL + 2 * i, m->core && i < m->general,
+			    o->selector);
+			add(o, RDMSR, MSR_F16H_L2I_PERF_CTR + 2 * i, false, 0);
+			add(o, RDMSR, MSR_F15H_NB_PERF_CTR + 2 * i, false, 0);
 		}
-		add(o, RDMSR, MSR_AMD_STATUS, v2, o->status);
-		add(o, RDMSR, MSR_AMD_CONTROL, v2, o->global);
-		add(o, RDMSR, MSR_AMD_STATUS_CLEAR, false, 0);
-		add(o, RDMSR, MSR_AMD_STATUS_SET, false, 0);
+		add(o, RDMSR, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, v2, o->status);
+		add(o, RDMSR, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, v2, o->global);
+		add(o, RDMSR, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, false, 0);
+		add(o, RDMSR, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, false, 0);
 		return;
 	}
 	for (i = 0; i < 6; i++)
 		add(o, RDPMC, FIXED_INDEX | i, i < m->fixed, value_of(o, i, true));
 	add(o, RDPMC, METRICS_INDEX, metrics, tag ? planted_metrics(tag) : 0);
 	for (i = 0; i < 10; i++) {
-		add(o, RDMSR, MSR_PERFCTR0 + i, i < m->general, value_of(o, i, false));
-		add(o, RDMSR, MSR_PMC0 + i, i < m->general && m->full_width, value_of(o, i, false));
+		add(o, RDMSR, MSR_IA32_PERFCTR0 + i, i < m->general, value_of(o, i, false));
+		add(o, RDMSR, MSR_IA32_PMC0 + i, i < m->general && m->full_width,
+		    value_of(o, i, false));
 		/* Behind eight selectors is another MSR. */
 		if (i < 8)
-			add(o, RDMSR, MSR_EVNTSEL0 + i, i < m->general, o->selector);
+			add(o, RDMSR, MSR_P6_EVNTSEL0 + i, i < m->general, o->selector);
 	}
 	for (i = 0; i < 5; i++)
-		add(o, RDMSR, MSR_FIXED_CTR0 + i, i < m->fixed, value_of(o, i, true));
-	add(o, RDMSR, MSR_FIXED_CTR_CTRL, v2, o->fixed_ctrl);
-	add(o, RDMSR, MSR_GLOBAL_STATUS, v2, o->status);
-	add(o, RDMSR, MSR_GLOBAL_CTRL, v2, o->global);
-	add(o, RDMSR, MSR_GLOBAL_OVF_CTRL, false, 0);
-	add(o, RDMSR, MSR_STATUS_SET, false, 0);
-	add(o, RDMSR, MSR_INUSE, false, 0);
+		add(o, RDMSR, MSR_CORE_PERF_FIXED_CTR0 + i, i < m->fixed, value_of(o, i, true));
+	add(o, RDMSR, MSR_CORE_PERF_FIXED_CTR_CTRL, v2, o->fixed_ctrl);
+	add(o, RDMSR, MSR_CORE_PERF_GLOBAL_STATUS, v2, o->status);
+	add(o, RDMSR, MSR_CORE_PERF_GLOBAL_CTRL, v2, o->global);
+	add(o, RDMSR, MSR_CORE_PERF_GLOBAL_OVF_CTRL, false, 0);
+	add(o, RDMSR, MSR_CORE_PERF_GLOBAL_STATUS_SET, false, 0);
+	add(o, RDMSR, MSR_CORE_PERF_GLOBAL_INUSE, false, 0);
 	add(o, RDMSR, MSR_PERF_METRICS, metrics, tag ? planted_metrics(tag) : 0);
-	add(o, RDMSR, MSR_PEBS_ENABLE, false, 0);
+	add(o, RDMSR, MSR_IA32_PEBS_ENABLE, false, 0);
 }
 
 static void found(struct look *l, enum kind kind, uint32_t index, bool fault, uint64_t got, uint64_t want)
@@ -168,12 +171,17 @@ static void guest_plant(void *owner)
 {
 	const struct owner *o = owner;
 	const struct model *m = o->model;
-	uint32_t control = cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
-	uint32_t clear = cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL;
+	uint32_t control = cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
+	uint32_t clear = cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR :
+				   MSR_CORE_PERF_GLOBAL_OVF_CTRL;
 	uint64_t gp = (1ULL << m->general) - 1;
 	unsigned int i, stride = cpu.amd && m->core ? 2 : 1;
-	uint32_t selector = !cpu.amd ? MSR_EVNTSEL0 : m->core ? MSR_AMD_CTL0 : MSR_K7_CTL0;
-	uint32_t counter = !cpu.amd ? m->full_width ? MSR_PMC0 : MSR_PERFCTR0 : m->core ? MSR_AMD_CTR0 : MSR_K7_CTR0;
+	uint32_t selector = !cpu.amd ? MSR_P6_EVNTSEL0 :
+			    m->core  ? MSR_F15H_PERF_CTL :
+				       MSR_K7_EVNTSEL0;
+	uint32_t counter = !cpu.amd ? m->full_width ? MSR_IA32_PMC0 : MSR_IA32_PERFCTR0 :
+			   m->core  ? MSR_F15H_PERF_CTR :
+				      MSR_K7_PERFCTR0;
 
 	/* A status by overflows, of which it keeps some. */
 	if (o->overflows && m->version > 1) {
@@ -196,12 +204,12 @@ static void guest_plant(void *owner)
 		wrmsr(counter + i * stride, value_of(o, i, false));
 	}
 	for (i = 0; i < m->fixed; i++)
-		wrmsr(MSR_FIXED_CTR0 + i, value_of(o, i, true));
+		wrmsr(MSR_CORE_PERF_FIXED_CTR0 + i, value_of(o, i, true));
 	if (has_metrics(m))
 		wrmsr(MSR_PERF_METRICS, planted_metrics(o->tag));
 	if (m->version > 1) {
 		if (!cpu.amd)
-			wrmsr(MSR_FIXED_CTR_CTRL, o->fixed_ctrl);
+			wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, o->fixed_ctrl);
 		wrmsr(control, o->global);
 	}
 }
@@ -529,14 +537,27 @@ static void root_look(unsigned int n)
 
 		if (!o->tag || o->model->version < 2)
 			continue;
-		must(device_read(n, cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, &value), "the status");
-		root_value(cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, value, value & o->status);
-		must(device_read(n, cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, &value), "the control");
-		root_value(cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, value, value == o->global);
+		must(device_read(n,
+				 cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+					   MSR_CORE_PERF_GLOBAL_STATUS,
+				 &value),
+		     "the status");
+		root_value(cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+				     MSR_CORE_PERF_GLOBAL_STATUS,
+			   value, value & o->status);
+		must(device_read(n,
+				 cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
+					   MSR_CORE_PERF_GLOBAL_CTRL,
+				 &value),
+		     "the control");
+		root_value(cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL,
+			   value, value == o->global);
 		if (cpu.amd)
 			continue;
-		must(device_read(n, MSR_FIXED_CTR_CTRL, &value), "the fixed counters' control");
-		root_value(MSR_FIXED_CTR_CTRL, value, o->fixed_ctrl && value == o->fixed_ctrl);
+		must(device_read(n, MSR_CORE_PERF_FIXED_CTR_CTRL, &value),
+		     "the fixed counters' control");
+		root_value(MSR_CORE_PERF_FIXED_CTR_CTRL, value,
+			   o->fixed_ctrl && value == o->fixed_ctrl);
 	}
 }
 
@@ -720,7 +741,7 @@ static void open_vm(struct vm *v, const struct model *m)
 	skip_faults();
 	must(!set_model(v, m), "a model of the PMU");
 	if (!cpu.amd)
-		vm_set_msr(v, MSR_FEATURE_CONTROL, 5);
+		vm_set_msr(v, MSR_IA32_FEAT_CTL, 5);
 }
 
 static void touch_other(void *unused)
@@ -918,8 +939,11 @@ static void with_model(const struct model *m)
 	vm_call(&vm, guest_plant, &guest);
 	/* Overflows have made the status. */
 	if (m->version > 1 && guest.overflows)
-		check_equal("the guest's status by overflows", vm_get_msr(&vm, cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS) &
-			    ((1ULL << m->general) - 1), guest.status & ((1ULL << m->general) - 1), "those that it has kept");
+		check_equal("the guest's status by overflows",
+			    vm_get_msr(&vm, cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
+						      MSR_CORE_PERF_GLOBAL_STATUS) &
+				    ((1ULL << m->general) - 1),
+			    guest.status & ((1ULL << m->general) - 1), "those that it has kept");
 	plant_by_ioctl(&vm, &guest);
 	run_rows();
 	vm_close(&vm);
@@ -938,7 +962,8 @@ int main(void)
 	cpu_init();
 	signal(SIGUSR1, SIG_IGN);
 	device_open(2);
-	host_metrics = !cpu.amd && device_read(0, MSR_PERF_CAPABILITIES, &value) && value & VM_METRICS;
+	host_metrics = !cpu.amd && device_read(0, MSR_IA32_PERF_CAPABILITIES, &value) &&
+		       value & VM_METRICS;
 	main_tid = syscall(SYS_gettid);
 	on_cpu(0, 0);
 	neighbour = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -87,7 +87,7 @@ static void masked(void)
 	uint64_t pmis;
 
 	body.set[0].msr = MSR_X2APIC_LVTPC;
-	body.set[0].value = LVT_NMI | 0x10000;
+	body.set[0].value = APIC_DM_NMI | APIC_LVT_MASKED;
 	vm_body(&body, "set (nop*3 cpuid nop*90)*15");
 	memcpy(s.counter, counters, sizeof(counters));
 	s.n = 1;
@@ -114,8 +114,12 @@ static void run(unsigned int cpu, bool v2)
 	for (i = 0; i < 4; i++) {
 		bool lvtpc = i == 1 || i == 2;
 
-		body.set[i].msr = lvtpc ? MSR_X2APIC_LVTPC : vm_seen.amd ? MSR_AMD_CTL0 + 2 : MSR_EVNTSEL0 + 1;
-		body.set[i].value = i == 1 ? LVT_NMI | 0x10000 : i == 2 ? LVT_NMI : vm_selector(&counters[i ? 1 : 2]);
+		body.set[i].msr = lvtpc	      ? MSR_X2APIC_LVTPC :
+				  vm_seen.amd ? MSR_F15H_PERF_CTL + 2 :
+						MSR_P6_EVNTSEL0 + 1;
+		body.set[i].value = i == 1 ? APIC_DM_NMI | APIC_LVT_MASKED :
+				    i == 2 ? APIC_DM_NMI :
+					     vm_selector(&counters[i ? 1 : 2]);
 	}
 	/* Its kernel counter ends in the first group; then it selects, masks, unmasks and selects. */
 	vm_body(&body,

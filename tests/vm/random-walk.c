@@ -92,8 +92,6 @@ static uint64_t any_value(void)
 
 /* ---- registers */
 
-enum { MSR_DEBUGCTL = 0x1d9 };
-
 static uint32_t msrs[160];
 static unsigned int n_msrs;
 
@@ -109,26 +107,26 @@ static void add(uint32_t first, unsigned int n, unsigned int step)
 static void add_all(void)
 {
 	add(MSR_X2APIC_LVTPC, 1, 1);
-	add(MSR_DEBUGCTL, 1, 1);
+	add(MSR_IA32_DEBUGCTLMSR, 1, 1);
 	if (cpu.amd) {
-		add(MSR_K7_CTL0, 8, 1);
-		add(MSR_AMD_CTL0, 12, 1);
-		add(MSR_AMD_CTL0, 12, 1);
-		add(0xc0010230, 2, 1);
-		add(0xc0010240, 2, 1);
-		add(MSR_AMD_STATUS, 4, 1);
-		add(MSR_AMD_STATUS, 4, 1);
+		add(MSR_K7_EVNTSEL0, 8, 1);
+		add(MSR_F15H_PERF_CTL, 12, 1);
+		add(MSR_F15H_PERF_CTL, 12, 1);
+		add(MSR_F16H_L2I_PERF_CTL, 2, 1);
+		add(MSR_F15H_NB_PERF_CTL, 2, 1);
+		add(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 4, 1);
+		add(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 4, 1);
 		return;
 	}
-	add(MSR_PERFCTR0, 10, 1);
-	add(MSR_PMC0, 10, 1);
-	add(MSR_EVNTSEL0, 8, 1);
-	add(MSR_FIXED_CTR0, 5, 1);
-	add(MSR_FIXED_CTR_CTRL, 6, 1);
-	add(MSR_FIXED_CTR_CTRL, 4, 1);
-	add(MSR_PERF_CAPABILITIES, 1, 1);
+	add(MSR_IA32_PERFCTR0, 10, 1);
+	add(MSR_IA32_PMC0, 10, 1);
+	add(MSR_P6_EVNTSEL0, 8, 1);
+	add(MSR_CORE_PERF_FIXED_CTR0, 5, 1);
+	add(MSR_CORE_PERF_FIXED_CTR_CTRL, 6, 1);
+	add(MSR_CORE_PERF_FIXED_CTR_CTRL, 4, 1);
+	add(MSR_IA32_PERF_CAPABILITIES, 1, 1);
 	add(MSR_PERF_METRICS, 1, 1);
-	add(MSR_PEBS_ENABLE, 2, 1);
+	add(MSR_IA32_PEBS_ENABLE, 2, 1);
 }
 
 static uint32_t any_msr(void)
@@ -144,15 +142,16 @@ static uint32_t any_pmc(void)
 static bool is_selector(uint32_t msr)
 {
 	if (cpu.amd)
-		return (msr >= MSR_K7_CTL0 && msr < MSR_K7_CTR0) ||
-		       (msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && !(msr & 1));
-	return msr >= MSR_EVNTSEL0 && msr < MSR_EVNTSEL0 + 8;
+		return (msr >= MSR_K7_EVNTSEL0 && msr < MSR_K7_PERFCTR0) ||
+		       (msr >= MSR_F15H_PERF_CTL && msr < MSR_F15H_PERF_CTL + 12 && !(msr & 1));
+	return msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8;
 }
 
 /* What is written there: an entry for PMIs may not be anything, for the guest has no handler of anything. */
 static uint64_t any_value_for(uint32_t msr)
 {
-	static const uint32_t entries[] = { LVT_NMI, 0x10000 | LVT_NMI, 0x10000 | VM_PMI, VM_PMI };
+	static const uint32_t entries[] = { APIC_DM_NMI, APIC_LVT_MASKED | APIC_DM_NMI,
+					    APIC_LVT_MASKED | VM_PMI, VM_PMI };
 	uint64_t value = any_value();
 
 	return msr == MSR_X2APIC_LVTPC ? entries[value % ARRAY_SIZE(entries)] : value;
@@ -240,7 +239,7 @@ static void parked(void *unused)
 	uint64_t before, after, faults = guest_faults;
 
 	(void)unused;
-	wrmsr(MSR_X2APIC_LVTPC, 0x10000 | LVT_NMI);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_LVT_MASKED | APIC_DM_NMI);
 	if (park.control)
 		wrmsr(park.control, 0);
 	wrmsr(park.counter, 0x1000);
@@ -363,7 +362,10 @@ static void look_from_host(void)
 		if (i < cpu.general && device_read(n, host_selector(i), &value) && tells(host_selector(i), false, value, TAG_GUEST))
 			wrong("root reads selector %u: %#llx, the guest's", i, (unsigned long long)value);
 	}
-	if (device_read(n, cpu.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, &value) && (value & ~HOST_STATUS))
+	if (device_read(n,
+			cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
+			&value) &&
+	    (value & ~HOST_STATUS))
 		wrong("root reads the status: %#llx, of which the host has not set all", (unsigned long long)value);
 }
 
@@ -486,7 +488,7 @@ static void open_slot(struct slot *s)
 	s->there = true;
 	s->has_run = s->l1_on = s->restored = false;
 	if (!cpu.amd)
-		vm_set_msr(&s->vm, MSR_FEATURE_CONTROL, 5);
+		vm_set_msr(&s->vm, MSR_IA32_FEAT_CTL, 5);
 	any_model(&m);
 	s->model = m;
 	tell_model(s, &m, 0);
@@ -639,10 +641,10 @@ static unsigned int arm(struct program *p)
 		uint64_t value;
 	} step[] = {
 		{ MSR_X2APIC_SVR, 0x1ff },
-		{ MSR_X2APIC_LVTPC, LVT_NMI },
-		{ cpu.amd ? MSR_K7_CTR0 + c : MSR_PERFCTR0 + c, ~below(100) },
-		{ cpu.amd ? MSR_K7_CTL0 + c : MSR_EVNTSEL0 + c, 0x5300c0 },
-		{ cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0xf },
+		{ MSR_X2APIC_LVTPC, APIC_DM_NMI },
+		{ cpu.amd ? MSR_K7_PERFCTR0 + c : MSR_IA32_PERFCTR0 + c, ~below(100) },
+		{ cpu.amd ? MSR_K7_EVNTSEL0 + c : MSR_P6_EVNTSEL0 + c, 0x5300c0 },
+		{ cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL, 0xf },
 	};
 
 	for (i = 0; i < ARRAY_SIZE(step); i++) {
@@ -736,9 +738,11 @@ static void park_check(struct slot *s)
 
 	if (inside)
 		return;
-	park.counter = cpu.amd ? MSR_K7_CTR0 : MSR_PERFCTR0;
-	park.selector = cpu.amd ? MSR_K7_CTL0 : MSR_EVNTSEL0;
-	park.control = s->model.version < 2 ? 0 : cpu.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL;
+	park.counter = cpu.amd ? MSR_K7_PERFCTR0 : MSR_IA32_PERFCTR0;
+	park.selector = cpu.amd ? MSR_K7_EVNTSEL0 : MSR_P6_EVNTSEL0;
+	park.control = s->model.version < 2 ? 0 :
+		       cpu.amd		    ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
+					      MSR_CORE_PERF_GLOBAL_CTRL;
 	to_guest(s, parked, NULL);
 	if (!park.good)
 		return;
@@ -805,7 +809,10 @@ static void events_on(struct slot *unused)
 	(void)unused;
 	/* A status that has been planted is none of these events, which perf would complain of when one overflows. */
 	for (i = 0; i < n_cpus && cpu.mediated; i++)
-		device_write(i, cpu.amd ? MSR_AMD_STATUS_CLEAR : MSR_GLOBAL_OVF_CTRL, HOST_STATUS);
+		device_write(i,
+			     cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR :
+				       MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+			     HOST_STATUS);
 	if (n_events < EVENTS)
 		open_some();
 }

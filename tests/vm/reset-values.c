@@ -71,21 +71,22 @@ static void intel(void)
 		bool fault;
 		const char *what;
 	} rows[] = {
-		{ MSR_PERFCTR0, 5, 5, 0, "legacy, a small value" },
-		{ MSR_PERFCTR0, 0x80000000, 0xffff80000000, 0, "legacy, a negative one" },
-		{ MSR_PERFCTR0, 0xffffffff, 0xffffffffffff, 0, "legacy, the last one" },
-		{ MSR_PERFCTR0, 0x1200000034, 0x34, 0, "legacy, more than 32 bits" },
-		{ MSR_PMC0, 0x800000000001, 0x800000000001, 0, "full width" },
-		{ MSR_PMC0, 1ULL << 48, 0x800000000001, 1, "full width, a bit too much" },
-		{ MSR_PMC0, ~0ULL, 0x800000000001, 1, "full width, all bits" },
+		{ MSR_IA32_PERFCTR0, 5, 5, 0, "legacy, a small value" },
+		{ MSR_IA32_PERFCTR0, 0x80000000, 0xffff80000000, 0, "legacy, a negative one" },
+		{ MSR_IA32_PERFCTR0, 0xffffffff, 0xffffffffffff, 0, "legacy, the last one" },
+		{ MSR_IA32_PERFCTR0, 0x1200000034, 0x34, 0, "legacy, more than 32 bits" },
+		{ MSR_IA32_PMC0, 0x800000000001, 0x800000000001, 0, "full width" },
+		{ MSR_IA32_PMC0, 1ULL << 48, 0x800000000001, 1, "full width, a bit too much" },
+		{ MSR_IA32_PMC0, ~0ULL, 0x800000000001, 1, "full width, all bits" },
 	};
 	unsigned int i;
 	char what[128];
 
-	check_equal("IA32_PERF_GLOBAL_CTRL of a new vCPU", vm_get_msr(&vm, MSR_GLOBAL_CTRL), (1U << vm_seen.general) - 1,
+	check_equal("IA32_PERF_GLOBAL_CTRL of a new vCPU",
+		    vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL), (1U << vm_seen.general) - 1,
 		    "all general counters, enabled by RESET");
-	g.selector = MSR_EVNTSEL0;
-	g.counter = MSR_PERFCTR0;
+	g.selector = MSR_P6_EVNTSEL0;
+	g.counter = MSR_IA32_PERFCTR0;
 	g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
 	ask();
 	check_equal("a counter of a guest that knows of selectors only", g.count, 1 + 100 + 2, "WRMSR, the nops, two more");
@@ -115,8 +116,10 @@ static void amd(void)
 		{ "bits 63 to 42", ~0ULL << 42, 1 },
 		{ "the host-only bit and an interrupt, as of rr on Zen", 1ULL << 41 | 1 << 20, 0 },
 	};
-	static const uint32_t selectors[] = { MSR_AMD_CTL0, MSR_AMD_CTL0 + 10, 0xc0010000, 0xc0010003 };
-	static const uint32_t counters[] = { MSR_AMD_CTR0, MSR_AMD_CTR0 + 10, 0xc0010004, 0xc0010007 };
+	static const uint32_t selectors[] = { MSR_F15H_PERF_CTL, MSR_F15H_PERF_CTL + 10,
+					      MSR_K7_EVNTSEL0, MSR_K7_EVNTSEL0 + 3 };
+	static const uint32_t counters[] = { MSR_F15H_PERF_CTR, MSR_F15H_PERF_CTR + 10,
+					     MSR_K7_PERFCTR0, MSR_K7_PERFCTR0 + 3 };
 	uint64_t plain = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
 	unsigned int i, k;
 	char what[128];

@@ -10,7 +10,6 @@
  */
 #include "vm.h"
 
-#define LVT_MASKED	0x10000
 
 static bool v2;			/* AMD: with a status, and a global control */
 static struct vm vm;
@@ -28,13 +27,13 @@ static struct saved {
 
 static uint32_t selector_msr(const struct vm_counter *c)
 {
-	return vm_seen.amd ? MSR_AMD_CTL0 + 2 * c->index : MSR_EVNTSEL0 + c->index;
+	return vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * c->index : MSR_P6_EVNTSEL0 + c->index;
 }
 
 /* Userspace's name of a counter has no full-width write in it. */
 static uint32_t counter_msr(const struct vm_counter *c)
 {
-	return vm_seen.amd || c->fixed ? vm_counter_msr(c) : MSR_PERFCTR0 + c->index;
+	return vm_seen.amd || c->fixed ? vm_counter_msr(c) : MSR_IA32_PERFCTR0 + c->index;
 }
 
 static void save(const struct vm_counter *c)
@@ -46,12 +45,12 @@ static void save(const struct vm_counter *c)
 	if (!c->fixed)
 		saved.selector = vm_get_msr(&vm, selector_msr(c));
 	if (!vm_seen.amd) {
-		saved.fixed_control = vm_get_msr(&vm, MSR_FIXED_CTR_CTRL);
-		saved.control = vm_get_msr(&vm, MSR_GLOBAL_CTRL);
-		saved.status = vm_get_msr(&vm, MSR_GLOBAL_STATUS);
+		saved.fixed_control = vm_get_msr(&vm, MSR_CORE_PERF_FIXED_CTR_CTRL);
+		saved.control = vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL);
+		saved.status = vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS);
 	} else if (v2) {
-		saved.control = vm_get_msr(&vm, MSR_AMD_CONTROL);
-		saved.status = vm_get_msr(&vm, MSR_AMD_STATUS);
+		saved.control = vm_get_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL);
+		saved.status = vm_get_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
 	}
 	must(!ioctl(vm.vcpu, KVM_GET_LAPIC, &saved.lapic), "local APIC");
 	must(!ioctl(vm.vcpu, KVM_GET_VCPU_EVENTS, &saved.events), "events");
@@ -62,22 +61,22 @@ static void restore(const struct vm_counter *c)
 	must(!ioctl(vm.vcpu, KVM_SET_REGS, &saved.regs), "registers");
 	must(!ioctl(vm.vcpu, KVM_SET_SREGS, &saved.sregs), "registers");
 	if (!vm_seen.amd) {
-		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, 0);
-		vm_set_msr(&vm, MSR_GLOBAL_CTRL, 0);
+		vm_set_msr(&vm, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+		vm_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	} else if (v2) {
-		vm_set_msr(&vm, MSR_AMD_CONTROL, 0);
+		vm_set_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 	}
 	vm_set_msr(&vm, counter_msr(c), saved.counter);
 	if (!c->fixed)
 		vm_set_msr(&vm, selector_msr(c), saved.selector);
 	if (!vm_seen.amd) {
-		vm_set_msr(&vm, MSR_GLOBAL_STATUS, saved.status);
-		vm_set_msr(&vm, MSR_GLOBAL_OVF_CTRL, 0);
-		vm_set_msr(&vm, MSR_FIXED_CTR_CTRL, saved.fixed_control);
-		vm_set_msr(&vm, MSR_GLOBAL_CTRL, saved.control);
+		vm_set_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS, saved.status);
+		vm_set_msr(&vm, MSR_CORE_PERF_GLOBAL_OVF_CTRL, 0);
+		vm_set_msr(&vm, MSR_CORE_PERF_FIXED_CTR_CTRL, saved.fixed_control);
+		vm_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, saved.control);
 	} else if (v2) {
-		vm_set_msr(&vm, MSR_AMD_STATUS, saved.status);
-		vm_set_msr(&vm, MSR_AMD_CONTROL, saved.control);
+		vm_set_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, saved.status);
+		vm_set_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, saved.control);
 	}
 	must(!ioctl(vm.vcpu, KVM_SET_LAPIC, &saved.lapic), "local APIC");
 	must(!ioctl(vm.vcpu, KVM_SET_VCPU_EVENTS, &saved.events), "events");
@@ -94,8 +93,8 @@ static void complete(void)
 /* The first two counters only: not what a new vCPU has. */
 static void prepare(struct vm *v)
 {
-	vm_set_msr(v, MSR_AMD_STATUS, 0);
-	vm_set_msr(v, MSR_AMD_CONTROL, 3);
+	vm_set_msr(v, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0);
+	vm_set_msr(v, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 3);
 }
 
 /* To a new VM, which then goes on in the place of this one; its memory is this program's, and so already there. */
@@ -214,14 +213,17 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 	}
 	if (v2) {
 		snprintf(what, sizeof(what), "%s: status in the end", name);
-		check_equal(what, vm_get_msr(&vm, MSR_AMD_STATUS), rows[row].to == NEVER ? 0 : 1, "it has passed its end, maybe later");
+		check_equal(what, vm_get_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS),
+			    rows[row].to == NEVER ? 0 : 1, "it has passed its end, maybe later");
 	}
 	snprintf(what, sizeof(what), "%s: saved PMI", name);
 	check_equal(what, saved.events.nmi.pending + saved.events.nmi.injected +
 		    (((uint8_t *)saved.lapic.regs)[0x200 + 0x10 * (VM_PMI / 32)] >> VM_PMI % 32 & 1), bit && interrupt,
 		    "it waits to be taken");
 	snprintf(what, sizeof(what), "%s: saved LVTPC", name);
-	check_equal(what, saved_lvtpc(), (vector ? VM_PMI : LVT_NMI) | (!vm_seen.amd && bit && interrupt ? LVT_MASKED : 0),
+	check_equal(what, saved_lvtpc(),
+		    (vector ? VM_PMI : APIC_DM_NMI) |
+			    (!vm_seen.amd && bit && interrupt ? APIC_LVT_MASKED : 0),
 		    "Intel's is masked by a PMI");
 }
 

@@ -12,8 +12,6 @@
 #define FREEZE_IN_SMM	(1 << 14)
 #define SETTING		"/sys/bus/event_source/devices/cpu/freeze_on_smi"
 
-enum { MSR_DEBUGCTL = 0x1d9 };
-
 static struct vm vm;
 static struct vm_body body;
 static struct vm_stretch s;
@@ -48,7 +46,8 @@ static uint64_t host_debugctl(void)
 	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);
 	uint64_t value;
 
-	must(fd >= 0 && pread(fd, &value, sizeof(value), MSR_DEBUGCTL) == sizeof(value), "the host's DEBUGCTL");
+	must(fd >= 0 && pread(fd, &value, sizeof(value), MSR_IA32_DEBUGCTLMSR) == sizeof(value),
+	     "the host's DEBUGCTL");
 	close(fd);
 	return value;
 }
@@ -58,9 +57,9 @@ static uint64_t guest_debugctl;
 static void write_debugctl(void *unused)
 {
 	(void)unused;
-	wrmsr(MSR_DEBUGCTL, 1);
-	wrmsr(MSR_DEBUGCTL, 0);
-	guest_debugctl = rdmsr(MSR_DEBUGCTL);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 1);
+	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
+	guest_debugctl = rdmsr(MSR_IA32_DEBUGCTLMSR);
 }
 
 static void all(const char *when)
@@ -100,7 +99,8 @@ int main(void)
 		vm_call(&vm, write_debugctl, NULL);
 		check_equal("the guest's DEBUGCTL", guest_debugctl, 0, "its own");
 		all("the guest has written DEBUGCTL");
-		check_equal("userspace's reading of it", vm_get_msr(&vm, MSR_DEBUGCTL), 0, "the guest's own");
+		check_equal("userspace's reading of it", vm_get_msr(&vm, MSR_IA32_DEBUGCTLMSR), 0,
+			    "the guest's own");
 	}
 	if (!vm_seen.amd && vm_seen.mediated) {
 		set('0');

@@ -105,11 +105,12 @@ static void row(unsigned int r)
 	tables(rows[r].first, rows[r].second);
 	protected_mode(rows[r].first);
 	for (i = 0; i < 2; i++) {
-		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTR0 + 2 * i : MSR_PERFCTR0 + i, 0);
-		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
+		vm_set_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * i : MSR_IA32_PERFCTR0 + i, 0);
+		vm_set_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i,
+			   event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
 	}
 	if (!vm_seen.amd)
-		vm_set_msr(&vm, MSR_GLOBAL_CTRL, 3);
+		vm_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, 3);
 	insns = mark_read(TRUTH_INSNS_GUEST_KERNEL);
 	branches = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
 	while (ioctl(vm.vcpu, KVM_RUN, 0) < 0)
@@ -121,13 +122,14 @@ static void row(unsigned int r)
 	insns = mark_read(TRUTH_INSNS_GUEST_KERNEL) - insns;
 	branches = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - branches;
 	snprintf(what, sizeof(what), "%s: instructions", rows[r].what);
-	check_equal(what, vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTR0 : MSR_PERFCTR0), insns + rows[r].insns,
-		    "the machine's, the OUT, and each that switched");
+	check_equal(what, vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PERFCTR0),
+		    insns + rows[r].insns, "the machine's, the OUT, and each that switched");
 	snprintf(what, sizeof(what), "%s: branches", rows[r].what);
-	check_equal(what, vm_get_msr(&vm, vm_seen.amd ? MSR_AMD_CTR0 + 2 : MSR_PERFCTR0 + 1), branches + rows[r].branches,
-		    "the machine's, and each that switched");
+	check_equal(what,
+		    vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR + 2 : MSR_IA32_PERFCTR0 + 1),
+		    branches + rows[r].branches, "the machine's, and each that switched");
 	for (i = 0; i < 2; i++)
-		vm_set_msr(&vm, vm_seen.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, 0);
+		vm_set_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i, 0);
 }
 
 int main(void)

@@ -91,7 +91,9 @@ static inline uint32_t rdpmc_index(unsigned int i)
 
 static inline uint32_t counter_msr(unsigned int i)
 {
-	return g.amd ? MSR_AMD_CTR0 + 2 * i : i < g.general ? MSR_PMC0 + i : MSR_FIXED_CTR0 + i - g.general;
+	return g.amd	     ? MSR_F15H_PERF_CTR + 2 * i :
+	       i < g.general ? MSR_IA32_PMC0 + i :
+			       MSR_CORE_PERF_FIXED_CTR0 + i - g.general;
 }
 
 static inline void differs(const char *how, unsigned int counter, uint64_t got, uint64_t want)
@@ -115,8 +117,12 @@ static void guest_look(void)
 		differs("RDPMC", i, rdpmc(rdpmc_index(i)), g.value[i]);
 	for (i = 0; i < g.counters; i++)
 		differs("RDMSR", i, rdmsr(counter_msr(i)), g.value[i]);
-	differs("status", 0, rdmsr(g.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS), g.status);
-	differs("global control", 0, rdmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL), g.global);
+	differs("status", 0,
+		rdmsr(g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS),
+		g.status);
+	differs("global control", 0,
+		rdmsr(g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL),
+		g.global);
 }
 
 /* Counters as wanted; g.select is for each the selector, which counts nothing in the guest's kernel. */
@@ -125,14 +131,14 @@ static void guest_set(void *unused)
 	unsigned int i;
 
 	(void)unused;
-	wrmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, 0);
+	wrmsr(g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	for (i = 0; i < g.general; i++)
-		wrmsr(g.amd ? MSR_AMD_CTL0 + 2 * i : MSR_EVNTSEL0 + i, g.select);
+		wrmsr(g.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i, g.select);
 	if (!g.amd)
-		wrmsr(MSR_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
 	for (i = 0; i < g.counters; i++)
 		wrmsr(counter_msr(i), g.value[i]);
-	wrmsr(g.amd ? MSR_AMD_CONTROL : MSR_GLOBAL_CTRL, g.global);
+	wrmsr(g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL, g.global);
 }
 
 static void guest_exit(void *unused)
@@ -157,7 +163,7 @@ static void guest_exit(void *unused)
 		vm_seen.irqs = 0;
 		wrmsr(MSR_X2APIC_LVTT, 0x40000 | VM_IRQ);
 		asm volatile("rdtsc" : "=a" (lo), "=d" (hi));
-		wrmsr(0x6e0, ((uint64_t)hi << 32 | lo) + 20000);
+		wrmsr(MSR_IA32_TSC_DEADLINE, ((uint64_t)hi << 32 | lo) + 20000);
 		asm volatile("sti");
 		while (!*(volatile unsigned int *)&vm_seen.irqs)
 			g.waited++;
@@ -167,16 +173,16 @@ static void guest_exit(void *unused)
 	case SELECT:
 		/* Off to on to off: somebody else may get the CPU before what is selected is. */
 		for (n = 0; n < TOGGLES; n++) {
-			wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, USER_INSNS);
-			wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 0);
+			wrmsr(g.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, USER_INSNS);
+			wrmsr(g.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 0);
 			if (!g.amd) {
-				wrmsr(MSR_FIXED_CTR_CTRL, 0x222);
-				wrmsr(MSR_FIXED_CTR_CTRL, 0);
+				wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x222);
+				wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 			}
 		}
-		wrmsr(g.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, g.select);
+		wrmsr(g.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, g.select);
 		if (!g.amd)
-			wrmsr(MSR_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
+			wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, g.select ? 0x222 : 0);
 		break;
 	default:
 		g.code();
@@ -270,7 +276,8 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 	/* In turn, for a value that comes too late. */
 	g.global = ((1ULL << general) - 1) >> values | ((1ULL << fixed) - 1) << 32;
 	vm_call(&vm, guest_set, NULL);
-	vm_set_msr(&vm, g.amd ? MSR_AMD_STATUS : MSR_GLOBAL_STATUS, g.status);
+	vm_set_msr(&vm, g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
+		   g.status);
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		/* There it counts. */
 		if (values == 2 && ways[i].user)

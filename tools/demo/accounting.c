@@ -55,9 +55,9 @@ static void deny(struct vm *vm)
 static void off(void)
 {
 	if (vm_seen.amd)
-		wrmsr(MSR_AMD_CTL0, 0);
+		wrmsr(MSR_F15H_PERF_CTL, 0);
 	else
-		wrmsr(MSR_GLOBAL_CTRL, 0);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 }
 
 /* All but the last write, which starts the counter. */
@@ -66,20 +66,20 @@ static void set_up(uint64_t value)
 	/* The last time may have ended in its sleep. */
 	off();
 	vm_seen.pmis = 0;
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 	wrmsr(vm_counter_msr(&counter), value & VM_MASK);
 	if (vm_seen.amd)
 		return;
-	wrmsr(MSR_GLOBAL_OVF_CTRL, rdmsr(MSR_GLOBAL_STATUS));
-	wrmsr(MSR_EVNTSEL0, vm_selector(&counter));
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, rdmsr(MSR_CORE_PERF_GLOBAL_STATUS));
+	wrmsr(MSR_P6_EVNTSEL0, vm_selector(&counter));
 }
 
 static void on(void)
 {
 	if (vm_seen.amd)
-		wrmsr(MSR_AMD_CTL0, vm_selector(&counter));
+		wrmsr(MSR_F15H_PERF_CTL, vm_selector(&counter));
 	else
-		wrmsr(MSR_GLOBAL_CTRL, 1);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 }
 
 static void cpuid(uint64_t times)
@@ -99,7 +99,7 @@ static void cpuid(uint64_t times)
 
 static void halt(void *unused)
 {
-	uint32_t msr = vm_seen.amd ? MSR_AMD_CTL0 : MSR_GLOBAL_CTRL;
+	uint32_t msr = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
 	uint64_t value = vm_seen.amd ? vm_selector(&counter) : 1;
 
 	(void)unused;

@@ -191,7 +191,7 @@ void apic_write(u32 reg, u32 v)
 
 void x2apic_on(void)
 {
-	wrmsr(0x1b, rdmsr(0x1b) | BIT(10));
+	wrmsr(MSR_IA32_APICBASE, rdmsr(MSR_IA32_APICBASE) | BIT(10));
 	x2apic = true;
 }
 

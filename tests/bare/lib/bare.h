@@ -54,6 +54,7 @@
 #ifndef __ASSEMBLER__
 
 #include "mark.h"
+#include "msr.h"
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -185,8 +186,6 @@ void reset_gate(int vector);				/* back to trap() */
 #define APIC_LVT_PC	0x340
 #define APIC_TIMER_INIT	0x380
 #define APIC_TIMER_DIV	0x3e0
-#define LVT_NMI		0x400
-#define LVT_MASKED	0x10000
 u32 apic_read(u32 reg);
 void apic_write(u32 reg, u32 v);
 void x2apic_on(void);			/* this CPU, until the end */

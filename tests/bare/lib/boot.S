@@ -6,6 +6,7 @@
  * its end is the end of the 4 GiB space: bare.lds gives the few names that the code needs before the copy.
  */
 #include "bare.h"
+#include "msr.h"
 
 	.section .reset, "ax"
 	.code16
@@ -68,7 +69,7 @@ long_mode:
 	mov	%eax, %cr4
 	mov	$pml4, %eax
 	mov	%eax, %cr3
-	mov	$0xc0000080, %ecx		/* EFER: SYSCALL, long mode, NX */
+	mov	$MSR_EFER, %ecx		/* EFER: SYSCALL, long mode, NX */
 	rdmsr
 	or	$0x901, %eax
 	wrmsr

@@ -23,7 +23,7 @@ CODE(rep_1000, "mov $shared_buffer, %edi\n mov $1000, %ecx\n rep_1000_insn: rep 
 
 static volatile struct pmi *seen(void) { return &cpu()->pmi; }
 
-static u32 masked(void) { return pmu.intel ? LVT_MASKED : 0; }
+static u32 masked(void) { return pmu.intel ? APIC_LVT_MASKED : 0; }
 
 /* Overflow at event number n. */
 static void arm(int n, u64 config, u64 events)
@@ -59,8 +59,8 @@ static void deliveries(u32 lvt, u64 vector, const char *how)
 		check_pmi("overflow in ring 0", 1, vector, nops_40 + 10);
 		is(seen()->cpl, 0, "counter %d: interrupted in ring 0", n);
 		is(seen()->status, pmu.global ? BIT(n) : 0, "counter %d: status in the handler", n);
-		is(seen()->lvt & LVT_MASKED, masked(), "counter %d: the local APIC's entry %s", n,
-		   pmu.intel ? "was masked by the delivery" : "stays unmasked");
+		is(seen()->lvt & APIC_LVT_MASKED, masked(), "counter %d: the local APIC's entry %s",
+		   n, pmu.intel ? "was masked by the delivery" : "stays unmasked");
 	}
 	is(mark_read(TRUTH_PMIS) - pmis, counters(), "truth: interrupts delivered");
 
@@ -104,7 +104,7 @@ static void not_delivered(u32 lvt)
 	is(status(), pmu.global ? 1 : 0, "without INT in the selector: the status bit is set");
 
 	pmu_clear();
-	pmi_expect(lvt | LVT_MASKED);
+	pmi_expect(lvt | APIC_LVT_MASKED);
 	arm(0, event(INSNS) | ALL, 5);
 	run(nops_40, 0);
 	is(seen()->count, 0, "masked in the local APIC: no interrupt");
@@ -166,7 +166,7 @@ static void flags(void)
 	cli();
 
 	pmu_clear();
-	pmi_expect(LVT_NMI);
+	pmi_expect(APIC_DM_NMI);
 	arm(0, event(INSNS) | ALL, BEFORE + 10);
 	run(nops_40, 0);
 	check_pmi("IF=0: an NMI does not wait", 1, 2, nops_40 + 10);
@@ -199,7 +199,7 @@ static void halted_counts_nothing(void)
 	u64 insns, cycles;
 
 	pmu_clear();
-	pmi_expect(LVT_MASKED);
+	pmi_expect(APIC_LVT_MASKED);
 	pmu_set(0, event(INSNS) | ALL);
 	pmu_set(1, event(CYCLES) | ALL);
 	apic_write(APIC_TIMER_DIV, 0xb);
@@ -221,7 +221,7 @@ static void rearm(struct frame *f)
 	ctr_write(0, MINUS(PERIOD));
 	if (pmu.global)
 		wrmsr(pmu.reset, 1);
-	apic_write(APIC_LVT_PC, apic_read(APIC_LVT_PC) & ~LVT_MASKED);
+	apic_write(APIC_LVT_PC, apic_read(APIC_LVT_PC) & ~APIC_LVT_MASKED);
 }
 
 static void sampling(u32 lvt, const char *how)
@@ -268,25 +268,25 @@ static void within_rep(u32 lvt, u64 vector)
 void pmis(void)
 {
 	deliveries(V_PMI, V_PMI, "a fixed vector");
-	deliveries(LVT_NMI, 2, "NMI");
+	deliveries(APIC_DM_NMI, 2, "NMI");
 	not_delivered(V_PMI);
-	not_delivered(LVT_NMI);
+	not_delivered(APIC_DM_NMI);
 	again(V_PMI);
-	again(LVT_NMI);
+	again(APIC_DM_NMI);
 	if (pmu.global) {
 		two_at_once(V_PMI);
-		two_at_once(LVT_NMI);
+		two_at_once(APIC_DM_NMI);
 	}
 	flags();
 	halted(V_PMI, V_PMI, halt, "HLT overflows, fixed vector: wakes");
-	halted(LVT_NMI, 2, halt, "HLT overflows, NMI: wakes");
-	halted(LVT_NMI, 2, halt_nmi, "HLT with IF=0 overflows, NMI: wakes");
+	halted(APIC_DM_NMI, 2, halt, "HLT overflows, NMI: wakes");
+	halted(APIC_DM_NMI, 2, halt_nmi, "HLT with IF=0 overflows, NMI: wakes");
 	sampling(V_PMI, "a fixed vector");
-	sampling(LVT_NMI, "NMI");
+	sampling(APIC_DM_NMI, "NMI");
 	if (pmu.global) {
 		halted_counts_nothing();
 		within_rep(V_PMI, V_PMI);
-		within_rep(LVT_NMI, 2);
+		within_rep(APIC_DM_NMI, 2);
 	}
 	pmu_clear();
 }

@@ -35,11 +35,25 @@ void pmu_init(void)
 	if (pmu.intel) {
 		struct cpuid leaf = cpuid(0xa);
 
-		pmu = (struct pmu){ true, leaf.eax & 0xff, leaf.eax >> 8 & 0xff, leaf.edx & 0x1f,
-				    GLOBAL_CTRL, GLOBAL_STATUS, GLOBAL_STATUS_RESET, GLOBAL_STATUS_SET, 0 };
+		pmu = (struct pmu){ true,
+				    leaf.eax & 0xff,
+				    leaf.eax >> 8 & 0xff,
+				    leaf.edx & 0x1f,
+				    MSR_CORE_PERF_GLOBAL_CTRL,
+				    MSR_CORE_PERF_GLOBAL_STATUS,
+				    MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+				    MSR_CORE_PERF_GLOBAL_STATUS_SET,
+				    0 };
 	} else if (cpuid(0x80000000).eax >= 0x80000022 && cpuid(0x80000022).eax & 1) {
-		pmu = (struct pmu){ false, 2, cpuid(0x80000022).ebx & 0xf, 0,
-				    AMD_CTL, AMD_STATUS, AMD_STATUS_CLR, AMD_STATUS_SET, 0 };
+		pmu = (struct pmu){ false,
+				    2,
+				    cpuid(0x80000022).ebx & 0xf,
+				    0,
+				    MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
+				    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
+				    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+				    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET,
+				    0 };
 	} else {
 		pmu = (struct pmu){ false, 1, cpuid(0x80000001).ecx & BIT(23) ? 6 : 4, 0, 0, 0, 0, 0, 0 };
 	}
@@ -60,7 +74,8 @@ void pmu_set(int n, u64 config)
 		u64 field = !!(config & OS) | !!(config & USR) << 1 | !!(config & INT) << 3;
 		int shift = 4 * (n - 32);
 
-		wrmsr(FIXED_CTR_CTRL, (rdmsr(FIXED_CTR_CTRL) & ~(0xful << shift)) | field << shift);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+		      (rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL) & ~(0xful << shift)) | field << shift);
 		return;
 	}
 	v1_config = config;
@@ -75,7 +90,7 @@ void pmu_clear(void)
 	for (int i = 0; i < pmu.gp; i++)
 		wrmsr(selector_msr(i), 0);
 	if (pmu.fixed)
-		wrmsr(FIXED_CTR_CTRL, 0);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 	for (int i = 0; i < counters(); i++)
 		ctr_write(counter(i), 0);
 	if (pmu.reset)

@@ -4,6 +4,7 @@
 #define PMU_H
 
 #include "bare.h"
+#include "msr.h"
 
 #define MASK48		(BIT(48) - 1)
 #define MINUS(n)	((0 - (u64)(n)) & MASK48)	/* n before the overflow */
@@ -18,42 +19,27 @@
 #define EN		BIT(22)
 #define INV		BIT(23)
 #define CMASK(n)	((u64)(n) << 24)
-#define GUEST_ONLY	BIT(40)			/* AMD */
-#define HOST_ONLY	BIT(41)
 #define ALL		(OS | USR)
 
 /* Intel */
-#define PMC(n)			(0xc1 + (n))
-#define PERFEVTSEL(n)		(0x186 + (n))
-#define FIXED_CTR(n)		(0x309 + (n))
-#define PERF_METRICS		0x329
+#define PMC(n)			(MSR_IA32_PERFCTR0 + (n))
+#define PERFEVTSEL(n)		(MSR_P6_EVNTSEL0 + (n))
+#define FIXED_CTR(n)		(MSR_CORE_PERF_FIXED_CTR0 + (n))
 #define RDPMC_METRICS		0x20000000
 #define METRICS			BIT(48)			/* in the global registers */
-#define PERF_CAPABILITIES	0x345
-#define FIXED_CTR_CTRL		0x38d
-#define GLOBAL_STATUS		0x38e
-#define GLOBAL_CTRL		0x38f
-#define GLOBAL_STATUS_RESET	0x390
-#define GLOBAL_STATUS_SET	0x391
-#define GLOBAL_INUSE		0x392
-#define A_PMC(n)		(0x4c1 + (n))
-#define DEBUGCTL		0x1d9
+#define A_PMC(n)		(MSR_IA32_PMC0 + (n))
 #define FREEZE_ON_PMI		BIT(12)
 #define CTR_FRZ			BIT(59)
 #define STATUS_OTHERS		(BIT(58) | BIT(59) | BIT(62) | BIT(63))	/* LBR_Frz, CTR_Frz, OvfBuf, CondChgd */
 #define FIXED(n)		(32 + (n))	/* a fixed counter's number here, and its bit in the global registers */
 
 /* AMD */
-#define PERF_CTL(n)		(0xc0010200 + 2 * (n))
-#define PERF_CTR(n)		(0xc0010201 + 2 * (n))
-#define L3_CTL(n)		(0xc0010230 + 2 * (n))	/* and the counter behind it */
-#define NB_CTL(n)		(0xc0010240 + 2 * (n))
-#define LEGACY_CTL(n)		(0xc0010000 + (n))
-#define LEGACY_CTR(n)		(0xc0010004 + (n))
-#define AMD_STATUS		0xc0000300
-#define AMD_CTL			0xc0000301
-#define AMD_STATUS_CLR		0xc0000302
-#define AMD_STATUS_SET		0xc0000303
+#define PERF_CTL(n)		(MSR_F15H_PERF_CTL + 2 * (n))
+#define PERF_CTR(n)		(MSR_F15H_PERF_CTR + 2 * (n))
+#define L3_CTL(n) (MSR_F16H_L2I_PERF_CTL + 2 * (n)) /* and the counter after it */
+#define NB_CTL(n)		(MSR_F15H_NB_PERF_CTL + 2 * (n))
+#define LEGACY_CTL(n)		(MSR_K7_EVNTSEL0 + (n))
+#define LEGACY_CTR(n)		(MSR_K7_PERFCTR0 + (n))
 
 /* Event and unit mask; 0 where the vendor has no such event. */
 enum event {

@@ -22,8 +22,8 @@ static void zero(u8 *p, u64 size)
 
 void svm_on(void)
 {
-	wrmsr(0xc0000080, rdmsr(0xc0000080) | BIT(12));
-	wrmsr(0xc0010117, (u64)save_area);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE_PA, (u64)save_area);
 	asm volatile("vmsave" : : "a"(svm_host) : "memory");
 }
 

@@ -17,10 +17,10 @@ asm(".pushsection .text\n"
 
 void vmx_on(void)
 {
-	if (!(rdmsr(0x3a) & 1))
-		wrmsr(0x3a, 5);
+	if (!(rdmsr(MSR_IA32_FEAT_CTL) & 1))
+		wrmsr(MSR_IA32_FEAT_CTL, 5);
 	write_cr4(read_cr4() | BIT(13));
-	vmxon_region[0] = vmcs[0] = rdmsr(0x480);
+	vmxon_region[0] = vmcs[0] = rdmsr(MSR_IA32_VMX_BASIC);
 	asm volatile("vmxon %0" : : "m"((u64){ (u64)vmxon_region }) : "cc", "memory");
 }
 

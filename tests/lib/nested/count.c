@@ -25,8 +25,8 @@ static void before(struct vm *vm)
 
 	vm_call(vm, nested_prepare, NULL);
 	if (vm_seen.amd && nested.has_control) {
-		vm_set_msr(vm, MSR_AMD_STATUS, 0);
-		vm_set_msr(vm, MSR_AMD_CONTROL, 0x3f);
+		vm_set_msr(vm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0);
+		vm_set_msr(vm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0x3f);
 	}
 	for (i = 0; i < nested.s.n && vm_seen.amd; i++)
 		nested.s.frame.on.write[i].value |= nested.on_bits[i];
@@ -37,7 +37,7 @@ static void before(struct vm *vm)
 
 static bool control_is_there(void)
 {
-	struct vm_msr msr = { .head.nmsrs = 1, .entry.index = MSR_AMD_CONTROL };
+	struct vm_msr msr = { .head.nmsrs = 1, .entry.index = MSR_AMD64_PERF_CNTR_GLOBAL_CTL };
 
 	return !vm_seen.amd || ioctl(nested.vm.vcpu, KVM_GET_MSRS, &msr) == 1;
 }
@@ -50,7 +50,7 @@ void nested_open(void)
 	vm_open(&nested.vm);
 	nested.has_control = control_is_there();
 	if (!vm_seen.amd)
-		vm_set_msr(&nested.vm, MSR_FEATURE_CONTROL, 5);
+		vm_set_msr(&nested.vm, MSR_IA32_FEAT_CTL, 5);
 	vm_call(&nested.vm, vm_guest_prepare, NULL);
 	vm_call(&nested.vm, nested_on, NULL);
 	/* KVM has page tables for L1 and others for L2: have both filled. */

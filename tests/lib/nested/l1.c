@@ -37,12 +37,12 @@ void nested_on(void *unused)
 		*(volatile uint8_t *)(stack + i) = 0;
 	if (vm_seen.amd) {
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
-		wrmsr(MSR_HSAVE, (uint64_t)nested_save_area);
+		wrmsr(MSR_VM_HSAVE_PA, (uint64_t)nested_save_area);
 		return;
 	}
 	asm volatile("mov %%cr4, %0" : "=r" (cr4));
 	asm volatile("mov %0, %%cr4" : : "r" (cr4 | 1 << 13));
-	vmxon_region[0] = vmcs[0] = rdmsr(MSR_VMX_BASIC);
+	vmxon_region[0] = vmcs[0] = rdmsr(MSR_IA32_VMX_BASIC);
 	asm volatile("vmxon %0" : : "m" ((uint64_t){ (uint64_t)vmxon_region }) : "cc", "memory");
 }
 
@@ -119,7 +119,7 @@ static void set_vmcs_controls(void)
 	vmwrite(GUEST_GLOBAL_CTRL, l1.load_entry >= 0 ? l1.load_entry : 0);
 	vmwrite(HOST_GLOBAL_CTRL, l1.load_exit >= 0 ? l1.load_exit : 0);
 	if (l1.stores) {
-		l1.store[0] = MSR_GLOBAL_CTRL;
+		l1.store[0] = MSR_CORE_PERF_GLOBAL_CTRL;
 		l1.store[1] = ~0ULL;
 		vmwrite(EXIT_STORE_ADDR, (uint64_t)l1.store);
 		vmwrite(EXIT_STORE_COUNT, 1);
@@ -167,10 +167,10 @@ void nested_enter(void (*function)(void))
 static void take_nmi(void)
 {
 	l1.pmis++;
-	l1.status = rdmsr(MSR_GLOBAL_STATUS);
+	l1.status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
 	l1.lvtpc = rdmsr(MSR_X2APIC_LVTPC);
-	wrmsr(MSR_GLOBAL_OVF_CTRL, l1.status);
-	wrmsr(MSR_X2APIC_LVTPC, LVT_NMI);
+	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, l1.status);
+	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 	/* With APIC virtualization an LVT entry is read without an exit. */
 	l1.after += 2 * NESTED_PMU_MSR + (vm_seen.eoi ? 1 : 2) * NESTED_OTHER_MSR;
 	asm volatile("mov %%rsp, %%rax\n\tsub $128, %%rsp\n\tpush %0\n\tpush %%rax\n\tpushf\n\t"
@@ -231,7 +231,7 @@ void nested_hypervisor(void)
 	}
 	l1.exits = e;
 	if (!vm_seen.amd) {
-		l1.control = rdmsr(MSR_GLOBAL_CTRL);
+		l1.control = rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
 		l1.after += NESTED_PMU_MSR;
 	}
 	l1.before = first - start;

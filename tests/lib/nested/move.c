@@ -35,9 +35,9 @@ bool nested_save(struct vm *vm)
 void nested_restore(struct vm *vm, void (*registers)(struct vm *vm))
 {
 	if (vm_seen.amd)
-		vm_set_msr(vm, MSR_HSAVE, (uint64_t)nested_save_area);
+		vm_set_msr(vm, MSR_VM_HSAVE_PA, (uint64_t)nested_save_area);
 	else
-		vm_set_msr(vm, MSR_FEATURE_CONTROL, 5);
+		vm_set_msr(vm, MSR_IA32_FEAT_CTL, 5);
 	must(!ioctl(vm->vcpu, KVM_SET_SREGS, &saved.sregs), "registers");
 	must(!ioctl(vm->vcpu, KVM_SET_NESTED_STATE, &saved.nested), "the state of L1's SVM or VMX");
 	must(!ioctl(vm->vcpu, KVM_SET_REGS, &saved.regs), "registers");

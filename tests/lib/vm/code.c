@@ -130,11 +130,14 @@ static void end_point(struct vm_body *body, enum vm_op op)
 /* The suffix of an RDMSR or WRMSR: with a mediated vPMU, the guest accesses some MSRs itself. */
 static const char *emulated(uint32_t msr)
 {
-	bool counter = vm_seen.amd ? msr >= MSR_AMD_CTL0 && msr < MSR_AMD_CTL0 + 12 && (msr & 1) :
-		       (msr >= MSR_PERFCTR0 && msr < MSR_PERFCTR0 + 8) ||
-		       (msr >= MSR_PMC0 && msr < MSR_PMC0 + 8) ||
-		       (msr >= MSR_FIXED_CTR0 && msr < MSR_FIXED_CTR0 + vm_seen.fixed);
-	bool global = !vm_seen.amd && msr >= MSR_GLOBAL_STATUS && msr <= MSR_GLOBAL_OVF_CTRL;
+	bool counter = vm_seen.amd ? msr >= MSR_F15H_PERF_CTL && msr < MSR_F15H_PERF_CTL + 12 &&
+					     (msr & 1) :
+				     (msr >= MSR_IA32_PERFCTR0 && msr < MSR_IA32_PERFCTR0 + 8) ||
+					     (msr >= MSR_IA32_PMC0 && msr < MSR_IA32_PMC0 + 8) ||
+					     (msr >= MSR_CORE_PERF_FIXED_CTR0 &&
+					      msr < MSR_CORE_PERF_FIXED_CTR0 + vm_seen.fixed);
+	bool global = !vm_seen.amd && msr >= MSR_CORE_PERF_GLOBAL_STATUS &&
+		      msr <= MSR_CORE_PERF_GLOBAL_OVF_CTRL;
 
 	return (vm_seen.mediated && counter) || (vm_seen.global && global) ? "" : "*";
 }
@@ -154,7 +157,7 @@ static void emit_set(struct vm_body *body)
 
 static void emit_get(struct vm_body *body, enum vm_op op)
 {
-	uint32_t msr = op == VM_OP_GET ? body->get : MSR_GLOBAL_STATUS;
+	uint32_t msr = op == VM_OP_GET ? body->get : MSR_CORE_PERF_GLOBAL_STATUS;
 	struct vm_point *point = begin_point(body, 1);
 
 	vm_emit(body, "b9%08x 0f32%s", VM_WORD(msr), emulated(msr));

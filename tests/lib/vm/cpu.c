@@ -60,7 +60,7 @@ void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value)
 
 uint64_t vm_capabilities(struct vm *vm)
 {
-	struct vm_msr msr = { .head.nmsrs = 1, .entry.index = MSR_PERF_CAPABILITIES };
+	struct vm_msr msr = { .head.nmsrs = 1, .entry.index = MSR_IA32_PERF_CAPABILITIES };
 
 	must(ioctl(vm->kvm, KVM_GET_MSRS, &msr) == 1, "KVM says what it offers");
 	return msr.entry.data;

@@ -39,10 +39,10 @@ void vm_pmi_handler(const struct vm_pmi *now)
 	*pmi = *now;
 	pmi->status = 0;
 	if (!vm_seen.amd) {
-		pmi->status = rdmsr(MSR_GLOBAL_STATUS);
-		wrmsr(MSR_GLOBAL_OVF_CTRL, pmi->status);
+		pmi->status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
+		wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, pmi->status);
 		/* The CPU masks LVTPC when it delivers a PMI. */
-		wrmsr(MSR_X2APIC_LVTPC, vm_seen.fixed_vector ? VM_PMI : LVT_NMI);
+		wrmsr(MSR_X2APIC_LVTPC, vm_seen.fixed_vector ? VM_PMI : APIC_DM_NMI);
 	}
 	if (vm_seen.fixed_vector)
 		wrmsr(MSR_X2APIC_EOI, 0);
@@ -73,7 +73,7 @@ void vm_guest_prepare(void *unused)
 void vm_guest_wake(void)
 {
 	if (vm_seen.mediated)
-		wrmsr(vm_seen.amd ? MSR_AMD_CTL0 : MSR_EVNTSEL0, 1 << 22);
+		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 1 << 22);
 }
 
 void vm_guest_stretch(void *argument)
@@ -82,19 +82,19 @@ void vm_guest_stretch(void *argument)
 	unsigned int i;
 
 	vm_seen.pmis = vm_seen.irqs = 0;
-	wrmsr(MSR_X2APIC_LVTPC, vm_seen.fixed_vector ? VM_PMI : LVT_NMI);
+	wrmsr(MSR_X2APIC_LVTPC, vm_seen.fixed_vector ? VM_PMI : APIC_DM_NMI);
 	if (!vm_seen.amd) {
 		uint64_t fixed = 0;
 
-		wrmsr(MSR_GLOBAL_CTRL, 0);
-		wrmsr(MSR_GLOBAL_OVF_CTRL, rdmsr(MSR_GLOBAL_STATUS));
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+		wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, rdmsr(MSR_CORE_PERF_GLOBAL_STATUS));
 		for (i = 0; i < s->n; i++)
 			if (s->counter[i].fixed)
 				fixed |= vm_selector(&s->counter[i]) << (4 * s->counter[i].index);
 			else
-				wrmsr(MSR_EVNTSEL0 + s->counter[i].index,
+				wrmsr(MSR_P6_EVNTSEL0 + s->counter[i].index,
 				      vm_selector(&s->counter[i]));
-		wrmsr(MSR_FIXED_CTR_CTRL, fixed);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, fixed);
 	}
 	for (i = 0; i < s->n; i++)
 		wrmsr(vm_counter_msr(&s->counter[i]), s->counter[i].start & VM_MASK);
@@ -105,10 +105,10 @@ void vm_guest_stretch(void *argument)
 	for (i = 0; i < s->n; i++)
 		s->counter[i].value = rdmsr(vm_counter_msr(&s->counter[i]));
 	if (!vm_seen.amd) {
-		s->status = rdmsr(MSR_GLOBAL_STATUS);
+		s->status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
 		for (i = 0; i < s->n; i++)
 			if (!s->counter[i].fixed)
-				wrmsr(MSR_EVNTSEL0 + s->counter[i].index, 0);
-		wrmsr(MSR_FIXED_CTR_CTRL, 0);
+				wrmsr(MSR_P6_EVNTSEL0 + s->counter[i].index, 0);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 	}
 }

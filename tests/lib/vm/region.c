@@ -17,8 +17,8 @@ uint64_t vm_selector(const struct vm_counter *c)
 
 uint32_t vm_counter_msr(const struct vm_counter *c)
 {
-	return vm_seen.amd ? MSR_AMD_CTR0 + 2 * c->index :
-	       c->fixed ? MSR_FIXED_CTR0 + c->index : MSR_PMC0 + c->index;
+	return vm_seen.amd ? MSR_F15H_PERF_CTR + 2 * c->index :
+	       c->fixed ? MSR_CORE_PERF_FIXED_CTR0 + c->index : MSR_IA32_PMC0 + c->index;
 }
 
 uint64_t vm_bit(const struct vm_counter *c)
@@ -53,7 +53,7 @@ void vm_stretch(struct vm *vm, struct vm_stretch *s)
 	f->body = s->body->code;
 	f->on.n = f->off.n = vm_seen.amd ? s->n : 1;
 	if (!vm_seen.amd) {
-		f->on.write[0].msr = f->off.write[0].msr = MSR_GLOBAL_CTRL;
+		f->on.write[0].msr = f->off.write[0].msr = MSR_CORE_PERF_GLOBAL_CTRL;
 		f->on.write[0].value = f->off.write[0].value = 0;
 	}
 	for (i = 0; i < s->n; i++) {
@@ -61,7 +61,8 @@ void vm_stretch(struct vm *vm, struct vm_stretch *s)
 			f->on.write[0].value |= vm_bit(&s->counter[i]);
 			continue;
 		}
-		f->on.write[i].msr = f->off.write[i].msr = MSR_AMD_CTL0 + 2 * s->counter[i].index;
+		f->on.write[i].msr = f->off.write[i].msr =
+			MSR_F15H_PERF_CTL + 2 * s->counter[i].index;
 		f->on.write[i].value = vm_selector(&s->counter[i]);
 		f->off.write[i].value = 0;
 	}

@@ -149,7 +149,7 @@ void vm_open(struct vm *vm)
 	vm_set_cpuid(vm);
 	capabilities = vm_seen.amd ? 0 : vm_capabilities(vm) & (VM_FULL_WIDTH | VM_METRICS);
 	if (!vm_seen.amd && !vm_without_pmu)
-		vm_set_msr(vm, MSR_PERF_CAPABILITIES, capabilities);
+		vm_set_msr(vm, MSR_IA32_PERF_CAPABILITIES, capabilities);
 	vm_seen.metrics = capabilities & VM_METRICS;
 	fill_tables();
 	enter_long_mode(vm);
