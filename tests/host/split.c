@@ -83,7 +83,6 @@ int main(void)
 	uint64_t counted, truth, user = 0, kernel = 0;
 	unsigned int i;
 
-	must(mark_present(), "this is our machine");
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct counter c = open_counter(rows[i].privilege);
 		uint64_t part;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * perf_event_open() for tests, and stretches: pieces of code that a counter and the machine measure both.
+ * perf_event_open() for tests, and pieces of code that a counter and the machine measure both.
  *
  * The same program runs in the host and in a guest; truth_index() picks the count that belongs to where it is.
  */
@@ -20,62 +20,42 @@
 
 enum privilege { USER = 1, KERNEL = 2, BOTH = 3 };
 
-/* Of TRUTH_INSNS_HOST_KERNEL and its like: for user or kernel mode, where this program runs. */
-static inline uint64_t truth_index(enum mark_index first, enum privilege privilege)
-{
-	return first + (in_guest() ? 2 : 0) + (privilege == USER ? 1 : 0);
-}
+/*
+ * The index of one of the machine's counts, for where this program runs: @first is the host kernel's,
+ * as TRUTH_INSNS_HOST_KERNEL.
+ */
+uint64_t truth_index(enum mark_index first, enum privilege privilege);
 
-static inline struct perf_event_attr perf_attr(uint64_t config, enum privilege privilege)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_HARDWARE,
-		.size = sizeof(attr),
-		.config = config,
-		.disabled = 1,
-		.exclude_user = !(privilege & USER),
-		.exclude_kernel = !(privilege & KERNEL),
-		.exclude_hv = 1,
-	};
+/* A hardware event that is disabled and counts in these modes, but not in a hypervisor. */
+struct perf_event_attr perf_attr(uint64_t config, enum privilege privilege);
 
-	return attr;
-}
-
-static inline int perf_open(struct perf_event_attr *attr, pid_t pid, int cpu, int group)
-{
-	return syscall(SYS_perf_event_open, attr, pid, cpu, group, PERF_FLAG_FD_CLOEXEC);
-}
-
-static inline uint64_t perf_read(int fd)
-{
-	uint64_t count;
-
-	must(read(fd, &count, sizeof(count)) == sizeof(count), "the counter can be read");
-	return count;
-}
+/* perf_event_open() on the machine; anywhere else the test ends. */
+int perf_open(const struct perf_event_attr *attr, pid_t pid, int cpu, int group);
+uint64_t perf_read(int fd);
 
 /*
- * A stretch: the machine's count is read, a counter enabled, the body executed, the machine's count read again, the counter
- * disabled; nothing else is in between, so both ends are known by heart:
+ * A measured region: read the machine's count, enable a counter, execute the body, read the
+ * machine's count again, disable the counter.  Nothing else is in between, so both ends are known:
  *
- *	reading		1	sees what is before itself: the machine's stretch begins here
+ *	reading		1	counts what comes before it: the machine's region begins here
  *	mov x 5		5	keep its answer; ioctl()'s number and arguments
- *	ioctl(ENABLE)	in the kernel; SYSCALL counts there, where it leads
- *	SYSRET, body		the counter begins with SYSRET, which counts where it leads as well
- *	mov, mov		what the second reading is asked with
- *	reading		1	the machine's stretch ends before it
+ *	ioctl(ENABLE)	in the kernel; SYSCALL counts in the kernel, where it leads
+ *	SYSRET, body		the counter's region begins with SYSRET, which counts in user mode
+ *	mov, mov		the arguments of the second reading
+ *	reading		1	the machine's region ends before it
  *	mov x 5		5
- *	ioctl(DISABLE)	in the kernel: the counter ends here
+ *	ioctl(DISABLE)	in the kernel: the counter's region ends here
  *
- * The machine sees six instructions before the counter does, and the counter six after the machine does; none of them is a
- * branch.  So in user mode the two must be equal, and nothing is left to correct.  Interrupts are in both, too, also those
- * that wait for the kernel to end ENABLE and then come right behind SYSRET; each adds the one IRET by which it returns.
+ * The machine counts six instructions before the counter does, and the counter six after the machine
+ * does; none of them is a branch.  So both counts of user mode must be equal, without a correction.
+ * Both have the interrupts, too, also those that are held off by ENABLE and come right after SYSRET:
+ * each adds the IRET by which it returns.
  */
 struct stretch {
 	uint64_t before, after;		/* the machine's counts */
 };
 
-/* In user mode, what the stretch holds besides its body: 6, SYSRET, and the two movs of the second reading. */
+/* What the region has in user mode besides its body: 6, SYSRET, and two movs of the second reading. */
 #define STRETCH_INSNS		9
 #define STRETCH_BRANCHES	1
 
@@ -110,8 +90,10 @@ struct stretch {
 
 static const uint64_t stretch_ask = MARK_MAGIC | MARK_OP_READ;
 
-/* Pages that a stretch touches for the first time fault: the instruction is executed twice and retires once, and the
- * IRET of the fault counts.  Truth and counter agree on it, but not if it falls between the two; so each runs once before. */
+/*
+ * Run a region twice, and use the second run: pages that it touches for the first time fault, and the
+ * IRET of a fault counts.  If that comes between the two readings of an end, the counts differ.
+ */
 #define TWICE	for (int again_ = 0; again_ < 2; again_++)
 
 #endif /* PERF_H */

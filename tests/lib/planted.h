@@ -10,11 +10,10 @@
 #ifndef PLANTED_H
 #define PLANTED_H
 
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/syscall.h>
 
 #include "nested.h"
+#include "perf.h"
 
 #define TAG_HOST	0xc3cULL
 #define TAG_GUEST	0x5a5ULL
@@ -300,7 +299,7 @@ static inline int host_event(struct perf_event_attr attr, int on_cpu)
 {
 	attr.size = sizeof(attr);
 	attr.exclude_guest = 1;
-	return syscall(SYS_perf_event_open, &attr, on_cpu < 0 ? 0 : -1, on_cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_open(&attr, on_cpu < 0 ? 0 : -1, on_cpu, -1);
 }
 
 /* One on each counter, which begins at the tag: a counter begins at its period below zero.  Return: how many. */

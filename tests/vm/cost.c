@@ -19,10 +19,9 @@
  * the same.  Accesses are those of the turn, of three, that has the fewest: a guest that the host has put and loaded in
  * between has eighty more.
  */
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/syscall.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define N	1000
@@ -75,7 +74,7 @@ static int host_event(void)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	sched_setaffinity(0, sizeof(one), &one);
-	fd = syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = perf_open(&attr, -1, cpu, -1);
 	must(fd >= 0, "an event of the host");
 	return fd;
 }
@@ -252,7 +251,6 @@ int main(void)
 	static struct vm vm;
 	unsigned int how;
 
-	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	global_ctrl_msr = !vm_seen.amd		  ? MSR_CORE_PERF_GLOBAL_CTRL :
 			  getenv("VM_PERFMON_V2") ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :

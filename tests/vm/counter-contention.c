@@ -7,9 +7,8 @@
  * pinned too, in the error state, out of which nobody but KVM can bring it.  Nothing that the counter counts is emulated, so
  * that KVM has no other reason to look at it.
  */
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define EVENTS	16
@@ -26,7 +25,7 @@ static int event(uint64_t config)
 		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = config, .pinned = 1, .exclude_guest = vm_seen.mediated,
 	};
 
-	return syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_open(&attr, -1, 0, -1);
 }
 
 static void give_back(void)
@@ -75,7 +74,6 @@ int main(void)
 {
 	unsigned int row;
 
-	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm.hook = hook;

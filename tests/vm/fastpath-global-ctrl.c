@@ -11,10 +11,8 @@ static void set_model(struct kvm_cpuid_entry2 *e)
 {
 	if (e->function == 0x80000001)
 		e->ecx |= 1 << 23;
-	if (e->function == 0x80000022) {
-		e->eax |= 1;
+	if (e->function == 0x80000022)
 		e->ebx = (e->ebx & ~0xfU) | 6;
-	}
 }
 
 static struct {
@@ -69,9 +67,9 @@ int main(void)
 	static struct vm vm;
 	unsigned int tries = 0;
 
-	must(mark_present(), "this is our machine");
 	must(on_amd(), "AMD");
 	vm_model = set_model;
+	vm_perfmon_v2 = true;
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);

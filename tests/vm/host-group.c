@@ -3,16 +3,15 @@
  * Rule: kvm:kvm_exit counts the same alone and in a group with a hardware event that excludes guests: the group may not leave
  * the CPU with the hardware event while the guest has the PMU.
  */
+#include "perf.h"
 #include "vm.h"
-#include <linux/perf_event.h>
 #include <sys/mount.h>
-#include <sys/syscall.h>
 
 static int open_event(uint32_t type, uint64_t config, int group)
 {
 	struct perf_event_attr attr = { .size = sizeof(attr), .type = type, .config = config, .exclude_guest = 1 };
 
-	return syscall(SYS_perf_event_open, &attr, 0, -1, group, 0);
+	return perf_open(&attr, 0, -1, group);
 }
 
 static void guest(void *unused)

@@ -3,9 +3,8 @@
  * Rule: what an exit costs depends on how many events of the host are counting, and not on how many more are waiting for their
  * turn.  Measured in instructions of the host.
  */
+#include "perf.h"
 #include "vm.h"
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
 #define EXITS	2000
 #define FEW	4
@@ -51,7 +50,7 @@ static int event(unsigned int i)
 		.config = i & 1 ? PERF_COUNT_HW_BRANCH_INSTRUCTIONS : PERF_COUNT_HW_BRANCH_MISSES,
 	};
 
-	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+	return perf_open(&attr, 0, -1, -1);
 }
 
 int main(void)
@@ -60,7 +59,6 @@ int main(void)
 	uint64_t none, few, full, many;
 	unsigned int i, counters = vm_general();
 
-	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);

@@ -3,9 +3,8 @@
  * Rule: the limit of samples in a tick holds for an event of the host while a vCPU exits all the time.  An exit is no reason to
  * forget that the event is throttled: it stays off until the next tick, as it does beside a guest with a perf-based vPMU.
  */
+#include "perf.h"
 #include "vm.h"
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #define PAGES	64
@@ -51,7 +50,7 @@ int main(void)
 		.sample_period = 100, .sample_type = PERF_SAMPLE_IP, .wakeup_events = 1000000,
 	};
 	uint64_t began, samples = 0, throttled = 0, unthrottled = 0, lost = 0, tail = 0, took, ticks;
-	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0), i;
+	int fd = perf_open(&attr, 0, -1, -1), i;
 	struct perf_event_mmap_page *p;
 	char *data;
 

@@ -7,9 +7,8 @@
  * KVM's way into the guest.  Another event beside it, of the host's branches, makes NMIs of its own, which may find that the
  * one before has dealt with theirs.
  */
+#include "perf.h"
 #include "vm.h"
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
 #define ROUNDS	40
 #define EXITS	100
@@ -89,13 +88,12 @@ int main(void)
 	uint64_t pmis = 0, wrong = 0, arrived, samples = 0, before, counted = 0;
 	unsigned int round, log, rounds_without = 0;
 
-	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);
 	/* perf knows of no NMIs when there is no event at all, and one may be on its way when the others are closed. */
 	attr.disabled = 1;
-	must(syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC) >= 0, "an event that does nothing");
+	must(perf_open(&attr, 0, -1, -1) >= 0, "an event that does nothing");
 	attr.disabled = 0;
 	log = unknown();
 	arrived = nmi_exits();
@@ -106,10 +104,10 @@ int main(void)
 
 		attr.config = PERF_COUNT_HW_BRANCH_INSTRUCTIONS;
 		attr.sample_period = 301 + 3 * round;
-		other = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		other = perf_open(&attr, 0, -1, -1);
 		attr.config = PERF_COUNT_HW_INSTRUCTIONS;
 		attr.sample_period = 1999 + 7 * round;
-		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		fd = perf_open(&attr, 0, -1, -1);
 		must(fd >= 0 && other >= 0, "events");
 		p = mmap(NULL, 9 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		must(p != MAP_FAILED, "its buffer");

@@ -4,11 +4,10 @@
  * afterwards: moved between CPUs while it counts, with others on the same CPU, its CPU taken away, killed.
  */
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define VMS	3
@@ -101,7 +100,7 @@ static void host_is_right(const char *when)
 		int fd;
 
 		on_cpu(0, cpu);
-		fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		fd = perf_open(&attr, 0, -1, -1);
 		must(fd >= 0, "an event");
 		check_equal(when, vm_apart(fd, loop), 0, "from the machine's count of user mode");
 		close(fd);
@@ -113,7 +112,6 @@ int main(void)
 	pid_t pid[VMS];
 	unsigned int i, k, seed = 1, hotplug = 0;
 
-	must(mark_present(), "this is our machine");
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(shared != MAP_FAILED, "shared memory");
 	for (i = 0; i < VMS; i++)

@@ -5,9 +5,8 @@
  * vPMU is mediated it has none: then it is not a VM with the PMU for perf either, so the host's events stay what they are, before
  * and beside it, and the kernel's log has one line for the VM and not one for each vCPU.
  */
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define REFUSED	"no vPMU for this VM"	/* in the kernel's log */
@@ -65,7 +64,7 @@ static int event(void)
 		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_hv = 1,
 	};
 
-	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_open(&attr, 0, -1, -1);
 }
 
 /* The model that this CPU has, as vm.h gives it to the first vCPU. */
@@ -86,7 +85,6 @@ int main(void)
 	unsigned int i, said = log_lines(REFUSED), overflow;
 	int before, beside, vcpu[VCPUS];
 
-	must(mark_present(), "this is our machine");
 	before = event();
 	check(before >= 0, "an event that counts in guests, before there is the VM");
 	vm_without_irqchip = true;

@@ -11,9 +11,8 @@
  *	accesses	none for an exit of a guest that has been without for some exits
  *	awake		what it turns on counts from its next instruction on, every time
  */
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define EXITS	1000
@@ -137,7 +136,7 @@ static int event(void)
 		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_hv = 1,
 		.exclude_guest = 1,
 	};
-	int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd = perf_open(&attr, -1, 0, -1);
 
 	must(fd >= 0, "an event of the host");
 	return fd;
@@ -162,7 +161,6 @@ int main(void)
 	unsigned int i, k;
 	int fd;
 
-	must(mark_present(), "this is our machine");
 	must(on_mediated(), "the vPMU is a mediated one");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);

@@ -6,9 +6,8 @@
  *
  * The loop is DEC and JNZ: half of its slots retire, two of sixteen are lost to the taken branch.
  */
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define SLOTS_BIT	(1ULL << 35)
@@ -223,7 +222,7 @@ static void host_begins(void)
 			.read_format = PERF_FORMAT_GROUP, .disabled = !i,
 		};
 
-		host_group[i] = syscall(SYS_perf_event_open, &attr, 0, -1, i ? host_group[0] : -1, 0);
+		host_group[i] = perf_open(&attr, 0, -1, i ? host_group[0] : -1);
 		must(host_group[i] >= 0, "the host's own slots and their parts");
 	}
 	must(!ioctl(host_group[0], PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP), "they begin together");
@@ -262,7 +261,6 @@ static void beside(void)
 
 int main(void)
 {
-	must(mark_present(), "this is our machine");
 	vm_open(&vm);
 	must(vm_seen.metrics, "KVM offers PERF_METRICS");
 	vm_call(&vm, vm_guest_prepare, NULL);

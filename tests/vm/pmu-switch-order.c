@@ -9,11 +9,10 @@
  * Perf's driver clears the global control whenever it gives the PMU away, even on a CPU that it has never used.  KVM does not
  * rely on it: tests/vm/mutants has versions in which counters are left enabled, with KVM's own clear and without.
  */
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "perf.h"
 #include "vm.h"
 
 #define STRETCHES	40
@@ -51,7 +50,7 @@ static int event(int cpu)
 		.type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS, .exclude_guest = 1,
 	};
 
-	return syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_open(&attr, -1, cpu, -1);
 }
 
 /* Somebody else, who counts on this CPU now and then: from another one if there is one, while the guest is parked. */
@@ -72,13 +71,6 @@ static pid_t start_other(unsigned int cpu)
 		close(fd);
 		usleep(1000);
 	}
-}
-
-/* With the global registers that vm_open() hides on AMD: there VM-exits leave the guest's global control as it is. */
-static void with_v2(struct kvm_cpuid_entry2 *entry)
-{
-	if (entry->function == 0x80000022)
-		entry->eax |= 1;
 }
 
 /* An overflow behind the mask. */
@@ -104,7 +96,8 @@ static void run(unsigned int cpu, bool v2)
 	pid_t other;
 
 	on_cpu(cpu);
-	vm_model = v2 ? with_v2 : NULL;
+	/* AMD's VM-exits leave the guest's global control as it is. */
+	vm_perfmon_v2 = v2;
 	/* First: a fork takes the guest's pages away, and those of its stacks must be there. */
 	others->go = false;
 	others->opened = 0;
@@ -157,7 +150,6 @@ int main(void)
 {
 	unsigned int cpu;
 
-	must(mark_present(), "this is our machine");
 	must(on_mediated(), "the vPMU is a mediated one");
 	others = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(others != MAP_FAILED, "shared memory");

@@ -18,6 +18,7 @@
  */
 #include <stdarg.h>
 
+#include "perf.h"
 #include "planted.h"
 
 #define ROUND		200
@@ -402,8 +403,7 @@ static void open_some(void)
 			.pinned = group < 0 && one_in(4), .exclude_kernel = one_in(2), .disabled = one_in(6),
 			.sample_period = one_in(3) ? 200000 + below(1000000) : 0,
 		};
-		int fd = syscall(SYS_perf_event_open, &attr, where < n_cpus ? -1 : 0, where < n_cpus ? (int)where : -1, group,
-				 PERF_FLAG_FD_CLOEXEC);
+		int fd = perf_open(&attr, where < n_cpus ? -1 : 0, where < n_cpus ? (int)where : -1, group);
 
 		/* A group may be larger than what there is. */
 		if (fd < 0 && (group < 0 || errno != EINVAL))
@@ -442,7 +442,7 @@ static void include_guests(void)
 {
 	struct perf_event_attr attr = { .type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS };
 	bool refused = cpu.mediated && any_there();
-	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd = perf_open(&attr, 0, -1, -1);
 
 	if (fd >= 0)
 		close(fd);
@@ -779,7 +779,7 @@ static void exact(struct slot *s)
 		return;
 	close_all();
 	any_program(&exact_program, false, false);
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = perf_open(&attr, 0, -1, -1);
 	if (fd < 0)
 		wrong("an event of the host: errno %d", errno);
 	exact_slot = s;
@@ -953,7 +953,6 @@ int main(void)
 	uint64_t live_before;
 	unsigned int i;
 
-	must(mark_present(), "this is our machine");
 	cpu_init();
 	signal(SIGUSR1, SIG_IGN);
 	n_cpus = mark_read(TRUTH_CPUS);

@@ -244,36 +244,10 @@ static void all(void)
 	vm_close(&vm);
 }
 
-static void set_model(struct kvm_cpuid_entry2 *e)
-{
-	if (v2 && e->function == 0x80000022)
-		e->eax |= 1;
-}
-
-/* Does this KVM have it for guests? */
-static bool offers_v2(void)
-{
-	static struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[256];
-	} cpuid = { .head.nent = ARRAY_SIZE(cpuid.entry) };
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	bool found = false;
-	unsigned int i;
-
-	must(kvm >= 0 && !ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "CPUID");
-	close(kvm);
-	for (i = 0; i < cpuid.head.nent; i++)
-		found |= cpuid.entry[i].function == 0x80000022 && cpuid.entry[i].eax & 1;
-	return found;
-}
-
 int main(void)
 {
-	must(mark_present(), "this is our machine");
-	vm_model = set_model;
 	all();
-	v2 = vm_seen.amd && offers_v2();
+	v2 = vm_perfmon_v2 = vm_seen.offers_v2;
 	if (v2)
 		all();
 	return check_done();

@@ -11,11 +11,10 @@
  * It is so while the host has no event on the CPU (the guest's registers stay where they are until they have to leave), one,
  * or one on each counter, pinned, which has taken its counter to a value that nobody else has.
  */
-#include <linux/perf_event.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "perf.h"
 #include "vm.h"
 
 /* Bits 47 to 36 of a counter, which no test here counts up.  An event that does not sample begins in the middle. */
@@ -208,7 +207,7 @@ static int event(struct perf_event_attr attr, int cpu)
 {
 	attr.size = sizeof(attr);
 	attr.exclude_guest = 1;
-	return syscall(SYS_perf_event_open, &attr, cpu < 0 ? 0 : -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_open(&attr, cpu < 0 ? 0 : -1, cpu, -1);
 }
 
 /* The right to RDPMC, by an event that is never on. */
@@ -358,18 +357,11 @@ static void with_host(enum state now)
 	check_equal("events of the host with a count that cannot be", bad, 0, "none has taken over the guest's");
 }
 
-static void with_v2(struct kvm_cpuid_entry2 *entry)
-{
-	if (entry->function == 0x80000022)
-		entry->eax |= 1;
-}
-
 int main(void)
 {
 	cpu_set_t set;
 	unsigned int i;
 
-	must(mark_present(), "this is our machine");
 	must(on_mediated(), "the vPMU is a mediated one");
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
@@ -381,7 +373,7 @@ int main(void)
 	general = g.general = vm_general();
 	fixed = g.amd ? 0 : 3;
 	counters = g.counters = general + fixed;
-	vm_model = with_v2;
+	vm_perfmon_v2 = true;
 	vm_open(&vm);
 	vm.hook = hook;
 	vm_call(&vm, vm_guest_prepare, NULL);

@@ -10,10 +10,9 @@
  * VMREAD and VMWRITE as an instruction.  What it emulates of SVM is: VMRUN and STGI as an
  * instruction; VMRUN counts in L2.
  */
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
 
 #include "nested.h"
+#include "perf.h"
 
 struct nested_test nested;
 
@@ -44,7 +43,6 @@ static bool control_is_there(void)
 
 void nested_open(void)
 {
-	must(mark_present(), "this is our machine");
 	/* A global control on AMD, too. */
 	vm_perfmon_v2 = true;
 	vm_open(&nested.vm);
@@ -74,7 +72,7 @@ void nested_run(void (*test)(void))
 	int fd;
 
 	test();
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = perf_open(&attr, 0, -1, -1);
 	must(fd >= 0, "an event of the host");
 	nested.beside = true;
 	test();

@@ -143,6 +143,7 @@ void vm_open(struct vm *vm)
 	struct sigaction action = { .sa_handler = on_alarm };
 	uint64_t capabilities;
 
+	must(mark_present(), "this is our machine");
 	sigaction(SIGALRM, &action, NULL);
 	look_around();
 	create(vm);
