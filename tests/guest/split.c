@@ -61,7 +61,7 @@ int main(void)
 
 	counted[0] = measure(KERNEL, few, &truth[0]);
 	counted[1] = measure(KERNEL, many, &truth[1]);
-	sayf("# kernel: counted %llu and %llu, the machine %llu and %llu", (unsigned long long)counted[0],
+	note("kernel: counted %llu and %llu, the machine %llu and %llu", (unsigned long long)counted[0],
 	     (unsigned long long)counted[1], (unsigned long long)truth[0], (unsigned long long)truth[1]);
 	difference = truth[1] - truth[0];
 	check_between("kernel", counted[1] - counted[0], difference - difference / part, difference + difference / part,

@@ -25,7 +25,7 @@ static unsigned int expected(uint64_t config)
 	if (on_amd())
 		return 6;
 	asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0xa), "c" (0));
-	sayf("# perfmon version %u, %u general counters of %u bits, %u fixed", a & 0xff, a >> 8 & 0xff, a >> 16 & 0xff, d & 0x1f);
+	note("perfmon version %u, %u general counters of %u bits, %u fixed", a & 0xff, a >> 8 & 0xff, a >> 16 & 0xff, d & 0x1f);
 	/* One of the fixed counters counts instructions as well, none counts branches. */
 	return (a >> 8 & 0xff) + (config == PERF_COUNT_HW_INSTRUCTIONS && (d & 0x1f));
 }
@@ -71,7 +71,7 @@ int main(void)
 
 			if (read(fds[k], value, sizeof(value)) != sizeof(value) || !value[2] ||
 			    value[0] != s.after - s.before) {
-				sayf("# counter %u: %llu, enabled %llu, running %llu; want %llu", k, (unsigned long long)value[0],
+				note("counter %u: %llu, enabled %llu, running %llu; want %llu", k, (unsigned long long)value[0],
 				     (unsigned long long)value[1], (unsigned long long)value[2],
 				     (unsigned long long)(s.after - s.before));
 				wrong++;

@@ -37,7 +37,7 @@ int check_equal(const char *what, long long got, long long want, const char *why
 {
 	if (check(got == want, "%s: %lld", what, got))
 		return 1;
-	sayf("# %s: got %lld, want %lld, that is %+lld too many; %s", what, got, want, got - want,
+	note("%s: got %lld, want %lld, that is %+lld too many; %s", what, got, want, got - want,
 	     why);
 	return 0;
 }
@@ -47,7 +47,7 @@ int check_between(const char *what, long long got, long long least, long long mo
 {
 	if (check(got >= least && got <= most, "%s: %lld", what, got))
 		return 1;
-	sayf("# %s: got %lld, want %lld to %lld; %s", what, got, least, most, why);
+	note("%s: got %lld, want %lld to %lld; %s", what, got, least, most, why);
 	return 0;
 }
 
@@ -65,7 +65,7 @@ int check_done(void)
 	return failed != 0;
 }
 
-void check_skip(const char *why)
+void skip(const char *why)
 {
 	sayf("1..0 # SKIP %s", why);
 	exit(0);
@@ -74,7 +74,7 @@ void check_skip(const char *why)
 void check_die(const char *what, const char *file, int line, const char *condition)
 {
 	check(0, "%s", what);
-	sayf("# %s:%d: %s: %m", file, line, condition);
+	note("%s:%d: %s: %m", file, line, condition);
 	exit(check_done());
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Results of a C test, reported on the verdict channel.  Give each expectation the reason for its
- * number: the reason is printed when the number is wrong.
+ * Results of a C test, reported on the verdict channel, in the words that tests/rootfs/check.sh has
+ * for shell tests: check, check_equal, check_between, note, skip, must, check_done.  Give each
+ * expectation the reason for its number: the reason is printed when the number is wrong.
  *
  *	static const ... = {
  *		{ "what was counted", got, want, "why it must be that number" },
@@ -29,6 +30,9 @@ struct expect {
 /* Write a line to the verdict channel and, for people, to the console. */
 void __attribute__((format(printf, 1, 2))) sayf(const char *format, ...);
 
+/* A diagnostic. */
+#define note(format, ...)	sayf("# " format, ##__VA_ARGS__)
+
 /* Report one result.  Return @good. */
 int __attribute__((format(printf, 2, 3))) check(int good, const char *format, ...);
 int check_equal(const char *what, long long got, long long want, const char *why);
@@ -42,8 +46,8 @@ void check_table(const struct expect *table, unsigned int n);
  */
 int check_done(void);
 
-/* End the test as skipped. */
-void __attribute__((noreturn)) check_skip(const char *why);
+/* End the test as skipped: there is nothing to test here. */
+void __attribute__((noreturn)) skip(const char *why);
 
 /* End the test as failed, unless the condition holds; for what the test cannot do without. */
 #define must(condition, what) do {						\

@@ -6,6 +6,7 @@
 #	check WHAT COMMAND...		its exit status is the result
 #	note TEXT			a diagnostic
 #	skip WHY			nothing to test here: ends the test
+#	must WHAT COMMAND...		what the test cannot do without: ends the test if it fails
 #	check_done			the plan; exits
 
 check_count=0
@@ -60,4 +61,14 @@ check_done() {
 skip() {
 	mark say "1..0 # SKIP $*"
 	exit 0
+}
+
+must() {
+	local what=$1
+	shift
+	if ! "$@"; then
+		result "not ok" "$what"
+		note "failed: $*"
+		check_done
+	fi
 }

@@ -93,7 +93,7 @@ int main(void)
 		taken = vm_events(&s, 0, 0, 1);
 		last = vm_events(&s, 0, 1, VM_END);
 		want = vm_seen.mediated ? all : all - taken;
-		sayf("# %s: counted %llu of %llu; %llu while all counters were the host's, %llu behind that", rows[row].what,
+		note("%s: counted %llu of %llu; %llu while all counters were the host's, %llu behind that", rows[row].what,
 		     (unsigned long long)s.counter[0].value, (unsigned long long)all, (unsigned long long)taken,
 		     (unsigned long long)last);
 		/* What KVM emulates it counts in any case. */

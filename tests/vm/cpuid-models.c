@@ -170,7 +170,7 @@ int main(void)
 		vm_call(&vm, guest, NULL);
 		ask(&vm);
 		want = START + g.tries + 1 + NOPS + 2 + (model->amd ? 1 : 0);
-		sayf("# %s", model->what);
+		note("%s", model->what);
 		check_equal("count", g.value, want, "the WRMSR, the nops, two more");
 		check_equal("RDPMC", g.rdpmc, want, "the same");
 		check_equal("exits of RDPMC", g.exits[1] - g.exits[0], vm_seen.mediated ? model->rdpmc_exits || !vm_seen.rdpmc : 1,

@@ -81,7 +81,7 @@ static void distances(unsigned int row)
 		}
 		when += !!late;
 		if ((vm_seen.pmis != 1 || s.counter[0].value != expected || late) && once + value + when < 6)
-			sayf("# %llu to go: %u PMIs, late by %lld; the counter %lld, want %lld", (unsigned long long)to, vm_seen.pmis,
+			note("%llu to go: %u PMIs, late by %lld; the counter %lld, want %lld", (unsigned long long)to, vm_seen.pmis,
 			     (long long)late, vm_signed(s.counter[0].value), vm_signed(expected));
 	}
 	snprintf(what, sizeof(what), "%s: ends without one PMI, of %u", rows[row].what, ends);

@@ -50,11 +50,11 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);
 	vm_call(&vm, guest, NULL);
-	sayf("# value %#llx status %#llx", (unsigned long long)g.value, (unsigned long long)g.status);
+	note("value %#llx status %#llx", (unsigned long long)g.value, (unsigned long long)g.status);
 	check_equal("without a fast path: PMIs", g.pmis, 1, "one");
 	g.fast = true;
 	vm_call(&vm, guest, NULL);
-	sayf("# value %#llx status %#llx", (unsigned long long)g.value, (unsigned long long)g.status);
+	note("value %#llx status %#llx", (unsigned long long)g.value, (unsigned long long)g.status);
 	check_equal("with a fast path on the way: PMIs", g.pmis, 1, "one");
 	check(g.value < 1 << 20, "it has passed its end: %#llx", (unsigned long long)g.value);
 	vm_close(&vm);

@@ -296,7 +296,7 @@ static void in_between(void)
 	}
 	stop = true;
 	pthread_join(thread, NULL);
-	sayf("# %u events opened, %u counted; loads %llu, puts %llu, of which for perf %llu; PMIs %llu, emulated overflows %llu",
+	note("%u events opened, %u counted; loads %llu, puts %llu, of which for perf %llu; PMIs %llu, emulated overflows %llu",
 	     opened, counted, (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));

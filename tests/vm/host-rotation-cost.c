@@ -72,7 +72,7 @@ int main(void)
 	for (; i < MANY; i++)
 		must(event(i) >= 0, "an event");
 	many = exits(&vm);
-	sayf("# instructions of an exit: %llu; %llu with %u events, %llu with %u on all counters, %llu with %u that take turns",
+	note("instructions of an exit: %llu; %llu with %u events, %llu with %u on all counters, %llu with %u that take turns",
 	     (unsigned long long)none, (unsigned long long)few, FEW, (unsigned long long)full, counters,
 	     (unsigned long long)many, MANY);
 	/* The turns themselves, which are time's doing and not the exit's, are a tenth. */

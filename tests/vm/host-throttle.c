@@ -78,7 +78,7 @@ int main(void)
 	}
 	took = now() - began;
 	ticks = took / (1000000000 / HZ) + 1;
-	sayf("# %llu ticks: samples %llu + lost %llu, throttled %llu, unthrottled %llu", (unsigned long long)ticks,
+	note("%llu ticks: samples %llu + lost %llu, throttled %llu, unthrottled %llu", (unsigned long long)ticks,
 	     (unsigned long long)samples, (unsigned long long)lost, (unsigned long long)throttled, (unsigned long long)unthrottled);
 	check(throttled > 0, "the event is throttled");
 	/* Each time that it counts again, and once at the end of each tick. */

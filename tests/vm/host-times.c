@@ -99,7 +99,7 @@ static void compare(struct vm *vm, const char *what, int fd)
 	running = r[2].running - r[1].running;
 	enabled = r[2].enabled - r[1].enabled;
 	missing = (running * speed - count) / EXITS;
-	sayf("# %s: %.0f instructions an exit in %llu ns, enabled %llu ns; at %.3f a ns, %.0f an exit are missing", what,
+	note("%s: %.0f instructions an exit in %llu ns, enabled %llu ns; at %.3f a ns, %.0f an exit are missing", what,
 	     (double)count / EXITS, (unsigned long long)running / EXITS, (unsigned long long)enabled / EXITS, speed, missing);
 	check(missing < MOST && missing > -MOST, "%s: an exit's count agrees with its time to %.0f instructions", what, missing);
 	check_equal("it has been running whenever it was enabled", running, enabled, "one event does not take turns");
@@ -134,7 +134,7 @@ int main(void)
 		enabled += r.enabled;
 		close(all[i]);
 	}
-	sayf("# %zu events that take turns: %.1f %% of the time, %.3f instructions a ns", ARRAY_SIZE(all), 100.0 * running / enabled,
+	note("%zu events that take turns: %.1f %% of the time, %.3f instructions a ns", ARRAY_SIZE(all), 100.0 * running / enabled,
 	     (double)count / running);
 	check(running < enabled * 0.8, "that many events take turns");
 	vm_close(&vm);

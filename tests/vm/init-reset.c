@@ -259,17 +259,17 @@ static void counting(void)
 		}
 		if (vm_seen.pmis != want) {
 			bad++;
-			sayf("# %u events before its end: %u PMIs, want %u", to, vm_seen.pmis, want);
+			note("%u events before its end: %u PMIs, want %u", to, vm_seen.pmis, want);
 		}
 		/* It is the machine's own entry that has to be masked, once the guest's is. */
 		if (vm_seen.mediated && !want && mark_read(TRUTH_PMIS) != machine) {
 			bad++;
-			sayf("# %u events before its end: a PMI of the machine", to);
+			note("%u events before its end: a PMI of the machine", to);
 		}
 		/* The handler of Intel's clears it. */
 		if (to && (!vm_seen.pmis || vm_seen.amd) && status != 1) {
 			bad++;
-			sayf("# %u events before its end: status %#llx, want 1", to, (unsigned long long)status);
+			note("%u events before its end: status %#llx, want 1", to, (unsigned long long)status);
 		}
 		pmis += vm_seen.pmis;
 		back();

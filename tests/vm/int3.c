@@ -119,7 +119,7 @@ int main(void)
 			check_equal(what, told, TIMES, "one each");
 			snprintf(what, sizeof(what), "%s, %s: not told where they were", insns[insn].what, hows[how]);
 			if (!check_equal(what, wrong, 0, "the address behind it"))
-				sayf("# %lld bytes behind the instruction", (long long)(found - (uint64_t)insns[insn].behind));
+				note("%lld bytes behind the instruction", (long long)(found - (uint64_t)insns[insn].behind));
 			if (how == PMI || how == BOTH)
 				check(pmis > TIMES / 4, "%s, %s: %u PMIs", insns[insn].what, hows[how], pmis);
 		}

@@ -125,7 +125,7 @@ int main(void)
 		close(other);
 	}
 	arrived = nmi_exits() - arrived;
-	sayf("# %llu samples of %llu instructions; %llu NMIs came in the guest", (unsigned long long)samples,
+	note("%llu samples of %llu instructions; %llu NMIs came in the guest", (unsigned long long)samples,
 	     (unsigned long long)counted, (unsigned long long)arrived);
 	/* AMD's driver waits for an event's NMI when it stops it, and all events are stopped before a guest gets the PMU. */
 	if (!vm_seen.amd || !vm_seen.mediated)

@@ -134,7 +134,7 @@ int main(void)
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 	}
-	sayf("# stretches: %u %u %u; CPU 1 away and back: %u times", shared[0].done, shared[1].done, shared[2].done, hotplug);
+	note("stretches: %u %u %u; CPU 1 away and back: %u times", shared[0].done, shared[1].done, shared[2].done, hotplug);
 	for (i = 0; i < VMS; i++) {
 		check(shared[i].done > 20, "VM %u has run", i);
 		check_equal("stretches with another count of branches", shared[i].bad, 0, "each has the same");

@@ -148,11 +148,11 @@ static void move(enum model model)
 		}
 		n++;
 		if (!there[i] && !unreadable++)
-			sayf("# %s: MSR %#x cannot be read", names[model], list.head.indices[i]);
+			note("%s: MSR %#x cannot be read", names[model], list.head.indices[i]);
 	}
 	for (i = 0; i < list.head.nmsrs; i++)
 		if (there[i] && is_pmu(list.head.indices[i]) && !set(&to, list.head.indices[i], value[i]) && !unwritable++)
-			sayf("# %s: MSR %#x cannot be written with %#llx, which was read", names[model], list.head.indices[i],
+			note("%s: MSR %#x cannot be written with %#llx, which was read", names[model], list.head.indices[i],
 			     (unsigned long long)value[i]);
 	for (i = 0; i < list.head.nmsrs; i++) {
 		uint64_t now;
@@ -160,10 +160,10 @@ static void move(enum model model)
 		if (!there[i] || !is_pmu(list.head.indices[i]) || (get(&to, list.head.indices[i], &now) && now == value[i]))
 			continue;
 		if (!differ++)
-			sayf("# %s: MSR %#x is %#llx, and was %#llx", names[model], list.head.indices[i], (unsigned long long)now,
+			note("%s: MSR %#x is %#llx, and was %#llx", names[model], list.head.indices[i], (unsigned long long)now,
 			     (unsigned long long)value[i]);
 	}
-	sayf("# %s: %u MSRs of the PMU in the list of %u; of the others %u cannot be read", names[model], n, list.head.nmsrs, others);
+	note("%s: %u MSRs of the PMU in the list of %u; of the others %u cannot be read", names[model], n, list.head.nmsrs, others);
 	snprintf(what, sizeof(what), "%s: MSRs of the list that cannot be read", names[model]);
 	check_equal(what, unreadable, 0, "KVM has named them");
 	snprintf(what, sizeof(what), "%s: that cannot be written with what was read", names[model]);
@@ -217,7 +217,7 @@ static void as_qemu(enum model model)
 	open_cpu(&cpu, model);
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].amd == amd && leaf(rows[i].function, rows[i].reg) & rows[i].mask && !set(&cpu, rows[i].msr, 0) && !bad++)
-			sayf("# %s: MSR %#x cannot be written with 0", names[model], rows[i].msr);
+			note("%s: MSR %#x cannot be written with 0", names[model], rows[i].msr);
 	snprintf(what, sizeof(what), "%s: MSRs that cannot be written with 0", names[model]);
 	check_equal(what, bad, 0, "QEMU aborts if one cannot");
 	if (leaf(1, 'c') & 1 << 15 && ioctl(kvm, KVM_GET_MSRS, &feature) == 1)
@@ -256,7 +256,7 @@ static void vmx(enum model model)
 			continue;
 		n++;
 		if (!set(&cpu, feature.entry.index, feature.entry.data) && !bad++)
-			sayf("# %s: MSR %#x cannot be written with %#llx, which KVM offers", names[model], feature.entry.index,
+			note("%s: MSR %#x cannot be written with %#llx, which KVM offers", names[model], feature.entry.index,
 			     (unsigned long long)feature.entry.data);
 	}
 	snprintf(what, sizeof(what), "%s: of %u MSRs of VMX, those that cannot be what KVM offers", names[model], n);

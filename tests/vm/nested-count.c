@@ -36,7 +36,7 @@ static void counting(void)
 		if (!vm_seen.amd)
 			nested_counter(VM_INSNS, VM_BOTH, 1, 0);
 		nested_measure();
-		sayf("# %s", nested_title(rows[r].what, ""));
+		note("%s", nested_title(rows[r].what, ""));
 		check_equal("exits to L1", l1.exits, 1 + 2 * rows[r].cpuid,
 			    "the call, and what L1 takes");
 		for (i = 0; i < nested.s.n; i++) {

@@ -104,7 +104,7 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 		if (vm_seen.pmis + l1.pmis != 1 ||
 		    (!bits && ((nested.s.counter[0].value ^ want) & VM_MASK))) {
 			if (!bad++)
-				sayf("# the first: %u events before its overflow: %u PMIs in the "
+				note("the first: %u events before its overflow: %u PMIs in the "
 				     "handlers, %u as exits; %lld, not %lld", to,
 				     vm_seen.pmis, l1.pmis,
 				     vm_signed(nested.s.counter[0].value), vm_signed(want));

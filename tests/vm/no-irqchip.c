@@ -97,7 +97,7 @@ int main(void)
 	beside = event();
 	check(beside >= 0, "an event that counts in guests, beside it");
 	said = log_lines(REFUSED) - said;
-	sayf("# %u lines in the log for %u vCPUs", said, VCPUS);
+	note("%u lines in the log for %u vCPUs", said, VCPUS);
 	check_between("lines in the log that there is no vPMU", said, vm_seen.mediated, vm_seen.mediated, "one for each VM");
 
 	skip_faults();

@@ -58,7 +58,7 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (k = 0; k < 3; k++)
 		vm_call(&vm, guest, NULL);
-	sayf("# %llu exits, %llu accesses of the host to its PMU", (unsigned long long)seen.exits, (unsigned long long)seen.accesses);
+	note("%llu exits, %llu accesses of the host to its PMU", (unsigned long long)seen.exits, (unsigned long long)seen.accesses);
 	check(seen.exits >= EXITS, "it exits");
 	/* The watchdog's own NMI may fall into it. */
 	check(seen.accesses <= each * seen.exits + 50, "accesses to the PMU: %llu in %llu exits",

@@ -110,7 +110,7 @@ static void all(const char *model)
 	check_equal(what, vm_apart(fd[0], run), 0, "from the machine's count of the host's user mode");
 	snprintf(what, sizeof(what), "%s: counters in which the guest has read anything", model);
 	check_equal(what, g.reads, 0, "0 or #GP");
-	sayf("# %s: %u of 18 accesses are a #GP; RDPMC(0) %#llx, RDMSR %#llx", model, g.faulted, (unsigned long long)g.rdpmc[0],
+	note("%s: %u of 18 accesses are a #GP; RDPMC(0) %#llx, RDMSR %#llx", model, g.faulted, (unsigned long long)g.rdpmc[0],
 	     (unsigned long long)g.rdmsr[0]);
 	check(!vm_seen.pmis, "%s: no PMI", model);
 	vm_call(&vm, clean, NULL);

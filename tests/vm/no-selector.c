@@ -124,7 +124,7 @@ static uint64_t beside(int fd, void (*what)(void *), const char *name)
 		measure(fd, what);
 		by = got.count - got.truth - ends;
 	} while ((by < -TICKS || by > TICKS) && ++tries < 5);
-	sayf("# %s: the host's event %llu, the machine %llu, of which %lld at the ends; %llu accesses", name,
+	note("%s: the host's event %llu, the machine %llu, of which %lld at the ends; %llu accesses", name,
 	     (unsigned long long)got.count, (unsigned long long)got.truth, (long long)-ends, (unsigned long long)got.accesses);
 	check_between(name, by < 0 ? -by : by, 0, TICKS, "between the event and what the host has executed");
 	return got.accesses;

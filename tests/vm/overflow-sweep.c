@@ -74,7 +74,7 @@ static void report(const char *what, unsigned int at_least, bool emulated)
 	};
 	unsigned int i;
 
-	sayf("# %s: %u stretches, %llu PMIs; %llu of hardware, %llu of emulated overflows", what, sum.stretches,
+	note("%s: %u stretches, %llu PMIs; %llu of hardware, %llu of emulated overflows", what, sum.stretches,
 	     (unsigned long long)sum.pmis, (unsigned long long)sum.hardware, (unsigned long long)sum.emulated);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		snprintf(line, sizeof(line), "%s: %s", what, bad[i].what);

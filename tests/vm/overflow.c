@@ -126,19 +126,19 @@ static void sweep(unsigned int row)
 		if (vm_seen.pmis != end) {
 			once++;
 			if (words++ < WORDS)
-				sayf("# %llu to go: %u PMIs, want %u; the counter %lld, status %#llx", (unsigned long long)to, vm_seen.pmis,
+				note("%llu to go: %u PMIs, want %u; the counter %lld, status %#llx", (unsigned long long)to, vm_seen.pmis,
 				     end, (long long)(s.counter[0].value << 16) >> 16, (unsigned long long)s.status);
 		}
 		if (s.counter[0].value != expected) {
 			value++;
 			if (words++ < WORDS)
-				sayf("# %llu to go: the counter is %lld, want %lld", (unsigned long long)to,
+				note("%llu to go: the counter is %lld, want %lld", (unsigned long long)to,
 				     (long long)(s.counter[0].value << 16) >> 16, (long long)(expected << 16) >> 16);
 		}
 		if (!vm_seen.amd && (s.status || (vm_seen.pmis && pmi->status != vm_bit(&s.counter[0])))) {
 			status++;
 			if (words++ < WORDS)
-				sayf("# %llu to go: status %#llx at the PMI, %#llx at the end", (unsigned long long)to,
+				note("%llu to go: status %#llx at the PMI, %#llx at the end", (unsigned long long)to,
 				     vm_seen.pmis ? (unsigned long long)pmi->status : 0, (unsigned long long)s.status);
 		}
 		if (!vm_pmi_in_code(&s, 0))
@@ -148,7 +148,7 @@ static void sweep(unsigned int row)
 		if (late) {
 			when++;
 			if (words++ < WORDS)
-				sayf("# %llu to go: PMI %lld too late, at %#llx in the code", (unsigned long long)to, (long long)late,
+				note("%llu to go: PMI %lld too late, at %#llx in the code", (unsigned long long)to, (long long)late,
 				     (unsigned long long)(pmi->rip - first));
 		}
 	}

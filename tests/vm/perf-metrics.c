@@ -242,7 +242,7 @@ static uint64_t host_ends(void)
 		close(host_group[i - 1]);
 	for (i = 1; i < ARRAY_SIZE(host_group); i++)
 		sum += r.value[i];
-	sayf("# the host's: %llu slots", (unsigned long long)r.value[0]);
+	note("the host's: %llu slots", (unsigned long long)r.value[0]);
 	must(r.value[0], "the host has slots");
 	return sum * 1000 / r.value[0];
 }

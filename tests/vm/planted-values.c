@@ -588,7 +588,7 @@ static void report(const char *row)
 		if (check(!l->wrong && !l->foreign, "%s, %s: %s sees what is its own, %u looks", guest.model->what, row, views[i],
 			  l->looks))
 			continue;
-		sayf("# %u values of others, %u that are wrong; the first is %s %#x: %s%#llx, %s; want %#llx", l->foreign, l->wrong,
+		note("%u values of others, %u that are wrong; the first is %s %#x: %s%#llx, %s; want %#llx", l->foreign, l->wrong,
 		     kinds[l->kind], l->index, l->fault ? "#GP, " : "", (unsigned long long)l->got, whose,
 		     (unsigned long long)l->want);
 	}

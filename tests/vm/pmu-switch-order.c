@@ -134,7 +134,7 @@ static void run(unsigned int cpu, bool v2)
 	}
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
-	sayf("# CPU %u%s: events of others %u; loads %llu, puts %llu, of which for perf %llu; PMIs %llu", cpu,
+	note("CPU %u%s: events of others %u; loads %llu, puts %llu, of which for perf %llu; PMIs %llu", cpu,
 	     v2 ? ", PerfMonV2" : "", others->opened,
 	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"));

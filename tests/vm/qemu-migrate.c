@@ -370,7 +370,7 @@ static void tell(const char *what, const char *command)
 	const char *answer = ask(command);
 
 	if (strncmp(answer, "\"return\"", 8) && strncmp(answer, "\"QMP\"", 5)) {
-		sayf("# QEMU: %.300s", answer);
+		note("QEMU: %.300s", answer);
 		must(0, what);
 	}
 }
@@ -394,7 +394,7 @@ static void await(const char *what, const char *command, const char *const passi
 			;
 	} while (passing[i]);
 	if (!strstr(answer, last)) {
-		sayf("# QEMU: %.300s", answer);
+		note("QEMU: %.300s", answer);
 		must(0, what);
 	}
 }
@@ -508,7 +508,7 @@ static bool hear(void)
 				return true;
 			}
 			if (begun) {
-				sayf("# guest: %s", line);
+				note("guest: %s", line);
 				strange++;
 			}
 			continue;
@@ -601,7 +601,7 @@ int main(void)
 		if (moved) {
 			check_between(of("in the middle"), stopped - r.from, LOOP / 8, LOOP * 7 / 8, "so it was stopped in its loop");
 			if (!carried && moves == 1 && r.count[COUNT] == r.insns) {
-				sayf("# this QEMU carries AMD's PMU");
+				note("this QEMU carries AMD's PMU");
 				carried = true;
 			}
 		} else {

@@ -284,7 +284,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fo
 	vsnprintf(what, sizeof(what), format, ap);
 	va_end(ap);
 	check(0, "operation %llu, %s%s: %s", (unsigned long long)op, doing, inside ? ", while a guest waits" : "", what);
-	sayf("# repeat with env: WALK_SEED=%llu WALK_FROM=%llu WALK_OPS=%llu", (unsigned long long)seed,
+	note("repeat with env: WALK_SEED=%llu WALK_FROM=%llu WALK_OPS=%llu", (unsigned long long)seed,
 	     (unsigned long long)(op / ROUND * ROUND), (unsigned long long)(op % ROUND + 1));
 	exit(check_done());
 }
@@ -471,7 +471,7 @@ static void any_model(struct model *m)
 static void tell_model(const struct slot *s, const struct model *m, int status)
 {
 	if (trace)
-		sayf("# VM %u: version %u, %u general, %u fixed, %u bits%s%s: %d", (unsigned int)(s - slots), m->version,
+		note("VM %u: version %u, %u general, %u fixed, %u bits%s%s: %d", (unsigned int)(s - slots), m->version,
 		     m->general, m->fixed, m->width, m->core ? ", core" : "", m->full_width ? ", full width" : "", status);
 }
 
@@ -873,7 +873,7 @@ static void operate(struct slot *s)
 	doing = operations[i].what;
 	counts[i]++;
 	if (trace)
-		sayf("# %llu%s, VM %u: %s", (unsigned long long)op, inside ? ", while the other waits" : "",
+		note("%llu%s, VM %u: %s", (unsigned long long)op, inside ? ", while the other waits" : "",
 		     (unsigned int)(s - slots), doing);
 	operations[i].go(s);
 	look_from_host();
@@ -968,12 +968,12 @@ int main(void)
 	right = host_event((struct perf_event_attr) {
 		.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS, .disabled = 1 }, -1);
 	must(right >= 0 && mmap(NULL, VM_PAGE, PROT_READ, MAP_SHARED, right, 0) != MAP_FAILED, "the right to RDPMC");
-	sayf("# WALK_SEED=%llu WALK_FROM=%llu WALK_OPS=%llu", (unsigned long long)seed, (unsigned long long)from,
+	note("WALK_SEED=%llu WALK_FROM=%llu WALK_OPS=%llu", (unsigned long long)seed, (unsigned long long)from,
 	     (unsigned long long)ops);
 	live_before = live();
 	for (op = from; op < from + ops; op++) {
 		if (op > from && (op - from) % 100000 == 0)
-			sayf("# %llu operations", (unsigned long long)(op - from));
+			note("%llu operations", (unsigned long long)(op - from));
 		if (op % ROUND == 0)
 			begin_round(op / ROUND);
 		if (op % EXACT_EVERY == EXACT_EVERY - 1) {
@@ -987,12 +987,12 @@ int main(void)
 		}
 	}
 	for (i = 0; i < ARRAY_SIZE(operations); i++)
-		sayf("# %s: %llu", operations[i].what, (unsigned long long)counts[i]);
+		note("%s: %llu", operations[i].what, (unsigned long long)counts[i]);
 	close_all();
 	for (i = 0; i < VMS; i++)
 		close_slot(&slots[i]);
 	complaints();
-	sayf("# guests have read %llu values, of which %llu are a #GP; the most that an exit counts is %llu",
+	note("guests have read %llu values, of which %llu are a #GP; the most that an exit counts is %llu",
 	     (unsigned long long)reads, (unsigned long long)faulted, (unsigned long long)park_most);
 	check(reads > ops / 2 && faulted < reads, "no guest has read what is the host's, in %llu reads", (unsigned long long)reads);
 	check(!cpu.mediated || looks >= ops / 2, "the host has read nothing of a guest, in %llu looks", (unsigned long long)looks);

@@ -135,7 +135,7 @@ static void amd(void)
 			if (rows[i].counts)
 				check_equal(what, g.count, 1 + 1 + 100 + 2, "WRMSR, the entry behind it, the nops, two more");
 			else
-				sayf("# %s: counts %llu", what, (unsigned long long)g.count);
+				note("%s: counts %llu", what, (unsigned long long)g.count);
 			check_equal(what, g.selected & 0xffffffffULL & ~0x280000ULL, plain | (rows[i].bits & 1 << 20),
 				    "what is defined stays as it was written");
 		}

@@ -287,14 +287,14 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 			g.wrong = g.host = 0;
 			vm_call(&vm, guest_exit, NULL);
 			if (g.wrong && !wrong)
-				sayf("# %s: counter %u by %s: %#llx, want %#llx", ways[i].what, g.counter, g.how,
+				note("%s: counter %u by %s: %#llx, want %#llx", ways[i].what, g.counter, g.how,
 				     (unsigned long long)g.got, (unsigned long long)g.want);
 			stayed += i && !g.exits;
 			wrong += g.wrong;
 			host += g.host;
 		}
 	}
-	sayf("# %s, %s:", what, states[now]);
+	note("%s, %s:", what, states[now]);
 	check_equal("what the guest reads and has not written", wrong, 0, "behind no exit");
 	check_equal("of that, values of the host", host, 0, "none");
 	check_equal("exits that were none", stayed, 0, "but for the first way, which is to stay");
@@ -341,8 +341,8 @@ static void with_host(enum state now)
 	waitpid(watcher, NULL, 0);
 	for (i = 0; i < 2; i++) {
 		if (seen[i].bad)
-			sayf("# counter %u: %#llx", seen[i].counter, (unsigned long long)seen[i].value);
-		sayf("# %s: %u looks", i ? "another process" : "this program, between two KVM_RUNs", seen[i].looks);
+			note("counter %u: %#llx", seen[i].counter, (unsigned long long)seen[i].value);
+		note("%s: %u looks", i ? "another process" : "this program, between two KVM_RUNs", seen[i].looks);
 		check_equal("counters that are neither 0 nor the host's", seen[i].bad, 0, "of no guest");
 		check(seen[i].looks > 5, "it has looked");
 	}
@@ -350,7 +350,7 @@ static void with_host(enum state now)
 		bool good = read(fd[i], &count, sizeof(count)) == sizeof(count) && !(count >> TAG_SHIFT);
 
 		if (!good)
-			sayf("# event %d: %#llx", i, (unsigned long long)count);
+			note("event %d: %#llx", i, (unsigned long long)count);
 		bad += !good;
 		close(fd[i]);
 	}
@@ -384,7 +384,7 @@ int main(void)
 	with_host(ONE_EVENT);
 	with_host(ALL_COUNTERS);
 	with_host(NO_EVENT);
-	sayf("# loads %llu, puts %llu, of which for perf %llu; exits for VMX's timer %llu",
+	note("loads %llu, puts %llu, of which for perf %llu; exits for VMX's timer %llu",
 	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"),
 	     (unsigned long long)(g.amd ? 0 : mark_read(TRUTH_EXITS_BY_REASON + 52)));
