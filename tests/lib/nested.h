@@ -113,7 +113,9 @@ extern struct nested_test {
 /* Start a test: open the VM, turn on L1, run L2 once. */
 void nested_open(void);
 
-/* Run a test, alone and while an event of the host wants the PMU: then L0 switches it at each exit. */
+/*
+ * Run a test, alone and while an event of the host wants the PMU: then L0 switches it at each exit.
+ */
 void nested_run(void (*test)(void));
 
 /* End the test.  Return its exit status. */

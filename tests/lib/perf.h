@@ -2,7 +2,8 @@
 /*
  * perf_event_open() for tests, and pieces of code that a counter and the machine measure both.
  *
- * The same program runs in the host and in a guest; truth_index() picks the count that belongs to where it is.
+ * The same program runs in the host and in a guest; truth_index() picks the count that belongs to
+ * where it is.
  */
 #ifndef PERF_H
 #define PERF_H
@@ -21,8 +22,8 @@
 enum privilege { USER = 1, KERNEL = 2, BOTH = 3 };
 
 /*
- * The index of one of the machine's counts, for where this program runs: @first is the host kernel's,
- * as TRUTH_INSNS_HOST_KERNEL.
+ * The index of one of the machine's counts, for where this program runs:  @first is the host
+ * kernel's, as TRUTH_INSNS_HOST_KERNEL.
  */
 uint64_t truth_index(enum mark_index first, enum privilege privilege);
 
@@ -37,25 +38,27 @@ uint64_t perf_read(int fd);
  * A measured region: read the machine's count, enable a counter, execute the body, read the
  * machine's count again, disable the counter.  Nothing else is in between, so both ends are known:
  *
- *	reading		1	counts what comes before it: the machine's region begins here
+ *	reading		1	counts what is before it: the machine's region begins
  *	mov x 5		5	keep its answer; ioctl()'s number and arguments
  *	ioctl(ENABLE)	in the kernel; SYSCALL counts in the kernel, where it leads
- *	SYSRET, body		the counter's region begins with SYSRET, which counts in user mode
+ *	SYSRET, body		the counter's region begins; SYSRET counts in user mode
  *	mov, mov		the arguments of the second reading
  *	reading		1	the machine's region ends before it
  *	mov x 5		5
  *	ioctl(DISABLE)	in the kernel: the counter's region ends here
  *
- * The machine counts six instructions before the counter does, and the counter six after the machine
- * does; none of them is a branch.  So both counts of user mode must be equal, without a correction.
- * Both have the interrupts, too, also those that are held off by ENABLE and come right after SYSRET:
- * each adds the IRET by which it returns.
+ * The machine counts six instructions before the counter does, and the counter six after the
+ * machine does; none of them is a branch.  So both counts of user mode must be equal, without a
+ * correction.  Both have the interrupts, too, also those that are held off by ENABLE and come right
+ * after SYSRET: each adds the IRET by which it returns.
  */
 struct stretch {
 	uint64_t before, after;		/* the machine's counts */
 };
 
-/* What the region has in user mode besides its body: 6, SYSRET, and two movs of the second reading. */
+/*
+ * What the region has in user mode besides its body: 6, SYSRET, and two movs of the second reading.
+ */
 #define STRETCH_INSNS		9
 #define STRETCH_BRANCHES	1
 
@@ -91,8 +94,8 @@ struct stretch {
 static const uint64_t stretch_ask = MARK_MAGIC | MARK_OP_READ;
 
 /*
- * Run a region twice, and use the second run: pages that it touches for the first time fault, and the
- * IRET of a fault counts.  If that comes between the two readings of an end, the counts differ.
+ * Run a region twice, and use the second run: pages that it touches for the first time fault, and
+ * the IRET of a fault counts.  If that comes between the two readings of an end, the counts differ.
  */
 #define TWICE	for (int again_ = 0; again_ < 2; again_++)
 

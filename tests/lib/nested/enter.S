@@ -52,7 +52,8 @@
 
 	.text
 	.balign	512
-	.globl	nested_launch, nested_resume, nested_vmrun, nested_back, nested_vmx_l2, nested_svm_l2
+	.globl	nested_launch, nested_resume, nested_vmrun, nested_back
+	.globl	nested_vmx_l2, nested_svm_l2
 nested_launch:
 	begin
 	mov	nested_regs, %rax

@@ -30,8 +30,10 @@ static const struct word {
 	{ .name = "wrmsr", .code = "b98b000000 31c0 31d2 0f30*", .kernel_only = true },
 	{ .name = "wbinvd", .code = "0f09*", .kernel_only = true },
 	{ .name = "ipi", .code = "b930080000 b841000000 ba05000000 0f30*", .kernel_only = true },
-	{ .name = "deadline", .code = "b9e0060000 b8ffffffff baffffff7f 0f30*", .kernel_only = true },
-	{ .name = "ipi-hlt", .code = "b930080000 b841000000 31d2 0f30* fb f4* fa", .kernel_only = true },
+	{ .name = "deadline", .code = "b9e0060000 b8ffffffff baffffff7f 0f30*",
+	  .kernel_only = true },
+	{ .name = "ipi-hlt", .code = "b930080000 b841000000 31d2 0f30* fb f4* fa",
+	  .kernel_only = true },
 	{ .name = "loop", .op = VM_OP_LOOP, .kernel_only = true },
 	{ .name = "cpuids", .op = VM_OP_CPUIDS, .kernel_only = true },
 	{ .name = "hook", .op = VM_OP_HOOK, .kernel_only = true },
@@ -248,8 +250,8 @@ static void end_group(struct vm_body *body, size_t length)
 		vm_emit_kernel(body);
 	} else {
 		/*
-		 * LSS makes SS valid.  MOV to SS would hold off a PMI that KVM has prepared, and VMX
-		 * refuses to enter with both.
+		 * LSS makes SS valid.  MOV to SS would hold off a PMI that KVM has prepared, and
+		 * VMX refuses to enter with both.
 		 */
 		vm_emit(body, "0fb20425%08x", VM_WORD(&vm_ss));
 		body->emulating = false;

@@ -49,11 +49,11 @@
 
 /* A mix of all exits; two of them, because not all instructions may be executed by user code. */
 #define VM_MIX_KERNEL								\
-	"nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp out-pic in-pic out-vmm nop*5 in-vmm mmio-write mmio-read " \
-	"fep-nop nop*2 fep-jmp hypercall wbinvd"
+	"nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp out-pic in-pic out-vmm nop*5 in-vmm "	\
+	"mmio-write mmio-read fep-nop nop*2 fep-jmp hypercall wbinvd"
 #define VM_MIX_USER								\
-	"nop*3 cpuid rdpmc nop*2 out-pic jmp in-pic out-vmm nop*5 in-vmm mmio-write mmio-read nop*2 " \
-	"fep-nop fep-jmp hypercall"
+	"nop*3 cpuid rdpmc nop*2 out-pic jmp in-pic out-vmm nop*5 in-vmm "		\
+	"mmio-write mmio-read nop*2 fep-nop fep-jmp hypercall"
 
 #define VM_POINTS	16
 #define VM_INSNS_MAX	4096
@@ -88,7 +88,7 @@ struct vm_body {
 		uint64_t next;		/* the address after its emulated instruction */
 		uint64_t set;		/* the value that is written */
 		unsigned int insns;	/* from the reading of the counts to that instruction */
-		unsigned int truth;	/* which point has the counts: in invalid{}, the one before it */
+		unsigned int truth;	/* the point with the counts; of invalid{}: before it */
 	} point[VM_POINTS];
 	struct vm_insn insn[VM_INSNS_MAX];
 	uint8_t code[8 * VM_INSNS_MAX];

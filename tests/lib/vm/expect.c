@@ -187,7 +187,9 @@ void vm_check(const struct vm_stretch *s, const char *what)
 			continue;
 		now = value + vm_events(s, 0, from, op ? (int)place : VM_END);
 		if (op == VM_OP_STATUS) {
-			/* A test reads the status before a PMI only: the PMI's handler clears it. */
+			/*
+			 * A test reads the status before a PMI only: the PMI's handler clears it.
+			 */
 			snprintf(line, sizeof(line), "%s: status, point %u", what, place);
 			check_equal(line, vm_seen.point[place].value, now > VM_MASK ? bit : 0,
 				    "set if it has passed its end");

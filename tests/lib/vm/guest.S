@@ -113,7 +113,9 @@ vm_entry:
 	out	%al, $PORT_DONE
 	ud2
 
-/* A PMI, as an NMI or by a vector.  What is pushed is a struct vm_pmi, from its end to its start. */
+/*
+ * A PMI, as an NMI or by a vector.  What is pushed is a struct vm_pmi, from its end to its start.
+ */
 	.globl	vm_pmi_entry
 vm_pmi_entry:
 	push_registers
@@ -142,7 +144,9 @@ vm_to_kernel:
 	mov	vm_kernel_rsp, %rsp
 	jmp	*%rcx
 
-/* A #GP skips its instruction, which has two bytes as RDMSR, WRMSR and RDPMC have, and is counted. */
+/*
+ * A #GP skips its instruction, which has two bytes as RDMSR, WRMSR and RDPMC have, and is counted.
+ */
 	.globl	guest_gp_entry
 guest_gp_entry:
 	add	$8, %rsp

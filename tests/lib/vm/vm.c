@@ -96,7 +96,9 @@ static void fill_tables(void)
 	vm_gdt[UCODE / 8] = 0x00affb000000ffff;
 	vm_gdt[TSS / 8] = 0x00008b0000000067 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
 	vm_gdt[TSS / 8 + 1] = tss >> 32;
-	/* The TSS names a stack for PMIs and interrupts (1), faults (2), the end of user mode (3). */
+	/*
+	 * The TSS names a stack for PMIs and interrupts (1), faults (2), the end of user mode (3).
+	 */
 	for (i = 0; i < 3; i++)
 		memcpy((char *)vm_tss + 0x24 + 8 * i, &(uint64_t) { VM_TOP(1 + i) }, 8);
 	for (i = 0; i < 256; i++) {
@@ -177,12 +179,16 @@ static void __attribute__((noreturn)) report_end(struct vm *vm, int status, int 
 	else if (late)
 		check(0, "the guest ends in %d seconds; it is at %#llx", LIMIT, regs.rip);
 	else
-		check(0, "the guest runs; KVM_RUN: status %d, errno %d, reason %u, suberror %u, at %#llx",
+		check(0, "the guest runs; KVM_RUN: status %d, errno %d, reason %u, suberror %u, "
+		      "at %#llx",
 		      status, error, run->exit_reason, run->internal.suberror, regs.rip);
 	exit(check_done());
 }
 
-/* Handle a VM-exit to this program: call the hook, or end the call.  Return false if it is not expected. */
+/*
+ * Handle a VM-exit to this program: call the hook, or end the call.  Return false if it is not
+ * expected.
+ */
 static bool handle_exit(struct vm *vm, bool *done)
 {
 	struct kvm_run *run = vm->run;
