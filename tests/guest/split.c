@@ -3,8 +3,8 @@
  * Rule: also in a guest, user mode and kernel are counted apart.
  *
  * The user's part is exact.  The kernel's cannot be read right beside the machine's count, as tests/host/split.c does: RDPMC
- * exits, and so does what enables a counter.  So two stretches are compared, one with more system calls than the other:
- * what they have in common, the way into and out of ioctl(), cancels.  What remains are interrupts of which one stretch
+ * exits, and so does what enables a counter.  So two measured regions are compared, one with more system calls than the other:
+ * what they have in common, the way into and out of ioctl(), cancels.  What remains are interrupts of which one measured region
  * may have more, and on a perf-based vPMU the instructions that KVM emulates and counts by itself.  Of several tries the one
  * with the fewest instructions is taken.
  */
@@ -16,20 +16,20 @@
 static int fd;
 static uint64_t which;
 
-static void __attribute__((noinline)) few(struct stretch *s)
+static void __attribute__((noinline)) few(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $1000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $1000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
 }
 
-static void __attribute__((noinline)) many(struct stretch *s)
+static void __attribute__((noinline)) many(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $5000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $5000, %%r12d\n1: mov $110, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
 }
 
-static uint64_t measure(enum privilege privilege, void (*run)(struct stretch *s), uint64_t *truth)
+static uint64_t measure(enum privilege privilege, void (*run)(struct measured *s), uint64_t *truth)
 {
 	struct perf_event_attr attr = perf_attr(PERF_COUNT_HW_INSTRUCTIONS, privilege);
-	struct stretch s;
+	struct measured s;
 	uint64_t count = 0;
 	unsigned int i;
 
@@ -56,7 +56,7 @@ int main(void)
 
 	counted[0] = measure(USER, few, &truth[0]);
 	check_equal("user", counted[0], truth[0], "the machine's count");
-	check_between("user, known", truth[0], STRETCH_INSNS + 1 + 4 * FEW, STRETCH_INSNS + 1 + 4 * FEW + 100,
+	check_between("user, known", truth[0], MEASURE_INSNS + 1 + 4 * FEW, MEASURE_INSNS + 1 + 4 * FEW + 100,
 		      "mov, SYSRET, dec, jnz each time");
 
 	counted[0] = measure(KERNEL, few, &truth[0]);

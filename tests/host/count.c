@@ -13,40 +13,40 @@ static uint64_t __attribute__((used)) buffer[512];
 static int fd;
 static uint64_t which;
 
-static void nothing(struct stretch *s)
+static void nothing(struct measured *s)
 {
-	STRETCH(s, fd, which, "");
+	MEASURE(s, fd, which, "");
 }
 
-static void loop(struct stretch *s)
+static void loop(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
 }
 
-static void nops(struct stretch *s)
+static void nops(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $1000, %%ecx\n1: .rept 97\n\tnop\n\t.endr\n\tdec %%ecx\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $1000, %%ecx\n1: .rept 97\n\tnop\n\t.endr\n\tdec %%ecx\n\tjnz 1b");
 }
 
-static void calls(struct stretch *s)
+static void calls(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $10000, %%ecx\n1: call 2f\n\tdec %%ecx\n\tjnz 1b\n\tjmp 3f\n2: ret\n3:");
+	MEASURE(s, fd, which, "mov $10000, %%ecx\n1: call 2f\n\tdec %%ecx\n\tjnz 1b\n\tjmp 3f\n2: ret\n3:");
 }
 
-static void repeats(struct stretch *s)
+static void repeats(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $1000, %%edx\n1: lea buffer(%%rip), %%rdi\n\tmov $512, %%ecx\n\t"
+	MEASURE(s, fd, which, "mov $1000, %%edx\n1: lea buffer(%%rip), %%rdi\n\tmov $512, %%ecx\n\t"
 		"xor %%eax, %%eax\n\trep stosq\n\tdec %%edx\n\tjnz 1b");
 }
 
-static void syscalls(struct stretch *s)
+static void syscalls(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $1000, %%r12d\n1: mov $39, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $1000, %%r12d\n1: mov $39, %%eax\n\tsyscall\n\tdec %%r12d\n\tjnz 1b");
 }
 
 static const struct {
 	const char *name;
-	void (*run)(struct stretch *s);
+	void (*run)(struct measured *s);
 	unsigned int insns, branches;
 	const char *why;
 } rows[] = {
@@ -70,7 +70,7 @@ static const struct {
 static void count(unsigned int row, const char *event, __u64 config, unsigned int index, const char *ends, unsigned int known)
 {
 	struct perf_event_attr attr = perf_attr(config, USER);
-	struct stretch s;
+	struct measured s;
 	char what[64];
 
 	fd = perf_open(&attr, 0, -1, -1);
@@ -95,9 +95,9 @@ int main(void)
 	buffer[0] = 1;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		count(i, "instructions", PERF_COUNT_HW_INSTRUCTIONS, TRUTH_INSNS_HOST_KERNEL,
-		      "the machine's count: what one sees before and the other after is alike", rows[i].insns + STRETCH_INSNS);
+		      "the machine's count: what one sees before and the other after is alike", rows[i].insns + MEASURE_INSNS);
 		count(i, "branches", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, TRUTH_BRANCHES_HOST_KERNEL,
-		      "the machine's count: no branch is at the ends", rows[i].branches + STRETCH_BRANCHES);
+		      "the machine's count: no branch is at the ends", rows[i].branches + MEASURE_BRANCHES);
 	}
 	return check_done();
 }

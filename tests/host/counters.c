@@ -12,9 +12,9 @@
 static int leader;
 static uint64_t which;
 
-static void __attribute__((noinline)) work(struct stretch *s)
+static void __attribute__((noinline)) work(struct measured *s)
 {
-	STRETCH(s, leader, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
+	MEASURE(s, leader, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
 }
 
 /* The counters that the PMU says to have: how many may count the event. */
@@ -46,7 +46,7 @@ int main(void)
 		struct perf_event_attr attr = perf_attr(rows[i].config, USER);
 		unsigned int n = 0, wrong = 0;
 		int fds[MOST];
-		struct stretch s;
+		struct measured s;
 		char what[64];
 
 		attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
@@ -81,7 +81,7 @@ int main(void)
 		while (n)
 			close(fds[--n]);
 		snprintf(what, sizeof(what), "counters of %s that are wrong", rows[i].name);
-		check_equal(what, wrong, 0, "all count the same stretch, from the enabling of their group to its disabling");
+		check_equal(what, wrong, 0, "all count the same measured region, from the enabling of their group to its disabling");
 	}
 	return check_done();
 }

@@ -2,9 +2,9 @@
 /*
  * Rule: a debugger finds what it finds on hardware.
  *
- *	INT3	in pages that have just been written is told with the address behind it, each time, beside a thread that samples
+ *	INT3	in pages that have just been written is told with the address after it, each time, beside a thread that samples
  *	steps	a child that is stepped through system calls stops at each of its instructions once; of a system call there is one
- *		stop, behind it, and the kernel has nothing to say of traps of its own
+ *		stop, after it, and the kernel has nothing to say of traps of its own
  */
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -94,11 +94,11 @@ static void steps(void)
 		again += r.rip == last;
 		last = r.rip;
 		code = ptrace(PTRACE_PEEKTEXT, child, (void *)(r.rip - 2), NULL);
-		/* Behind the SYSCALL of the loop: 0f 05 90 90. */
+		/* After the SYSCALL of the loop: 0f 05 90 90. */
 		calls_seen += (code & 0xffffffff) == 0x9090050f;
 	}
 	check(WIFEXITED(status) && !WEXITSTATUS(status), "the child has come to its end, in %lu steps", total);
-	check_equal("stops behind its system calls", calls_seen, CALLS, "one each");
+	check_equal("stops after its system calls", calls_seen, CALLS, "one each");
 	check_equal("stops where it has just stopped", again, 0, "each step goes on");
 }
 

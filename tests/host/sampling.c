@@ -18,9 +18,9 @@ static uint64_t which;
 static int fd;
 
 /* 2 * 1000000 instructions, a million branches. */
-static void __attribute__((noinline)) work(struct stretch *s)
+static void __attribute__((noinline)) work(struct measured *s)
 {
-	STRETCH(s, fd, which,
+	MEASURE(s, fd, which,
 		"mov $1000000, %%ecx\n"
 		".globl loop_begin, loop_end\n"
 		"loop_begin: dec %%ecx\n\t"
@@ -77,7 +77,7 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct perf_event_attr attr = perf_attr(rows[i].config, USER);
 		struct ring ring;
-		struct stretch s;
+		struct measured s;
 		uint64_t count;
 		char what[64];
 

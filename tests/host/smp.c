@@ -10,17 +10,17 @@
 static int fd;
 static uint64_t which;
 
-static void __attribute__((noinline)) loop(struct stretch *s)
+static void __attribute__((noinline)) loop(struct measured *s)
 {
-	STRETCH(s, fd, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
+	MEASURE(s, fd, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
 }
 
 static const uint64_t __attribute__((used)) masks[2] = { 1, 2 };
 
 /* 100 times sched_setaffinity() to the other CPU, and 1000 iterations there. */
-static void __attribute__((noinline)) wander(struct stretch *s)
+static void __attribute__((noinline)) wander(struct measured *s)
 {
-	STRETCH(s, fd, which,
+	MEASURE(s, fd, which,
 		"mov $100, %%r12d\n"
 		"1: mov $203, %%eax\n\t"
 		"xor %%edi, %%edi\n\t"
@@ -57,7 +57,7 @@ static int open_on(pid_t pid, int cpu)
 
 int main(void)
 {
-	struct stretch s;
+	struct measured s;
 	int cpu, both[2], status;
 	uint64_t start[2], n;
 	char what[64];
@@ -93,7 +93,7 @@ int main(void)
 	}
 	check_equal("a task's counter on its way", perf_read(fd), s.after - s.before,
 		    "the machine's count, whichever CPU");
-	check_between("a task on its way, known", s.after - s.before, STRETCH_INSNS + 1 + 100 * 2011, STRETCH_INSNS + 1 + 100 * 2011 + 400,
+	check_between("a task on its way, known", s.after - s.before, MEASURE_INSNS + 1 + 100 * 2011, MEASURE_INSNS + 1 + 100 * 2011 + 400,
 		      "11 (SYSRET among them) and 2 for each of 1000 iterations, 100 times, an IRET an interrupt");
 	close(fd);
 

@@ -34,7 +34,7 @@ static struct counter open_counter(enum privilege privilege)
 }
 
 /*
- * RDPMC; a reading; CALLS times getppid(); RDPMC; a reading.  The counter's delta includes what is behind the first RDPMC,
+ * RDPMC; a reading; CALLS times getppid(); RDPMC; a reading.  The counter's delta includes what is after the first RDPMC,
  * the machine's what is from the first reading on: both times the same six instructions are in between, and cancel.
  */
 static void __attribute__((noinline)) measure(uint32_t pmc, uint64_t which, uint64_t *counted, uint64_t *truth)
@@ -68,7 +68,7 @@ static void __attribute__((noinline)) measure(uint32_t pmc, uint64_t which, uint
 		     "mov %%r13, %[t0]\n\t"
 		     "mov %%r14, %[c1]\n\t"
 		     : [c0] "=m" (c0), [c1] "=m" (c1), [t0] "=m" (t0), [t1] "=m" (t1)
-		     : [pmc] "m" (pmc), [which] "m" (which), [ask] "m" (stretch_ask), [calls] "i" (CALLS)
+		     : [pmc] "m" (pmc), [which] "m" (which), [ask] "m" (measure_ask), [calls] "i" (CALLS)
 		     : "rax", "rcx", "rdx", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
 	*counted = (c1 - c0) & ((1ULL << 48) - 1);
 	*truth = t1 - t0;

@@ -2,10 +2,12 @@
 /*
  * How code on the machine talks to it: the mark instruction.
  *
- * It works at any privilege, in the host and in a guest, and never exits: a test in a guest reports and reads the truth
- * without the hypervisor's help.  On anything but our machine it is an exchange of a register with itself.
+ * It works at any privilege, in the host and in a guest, and never exits: a test in a guest reports
+ * and reads the truth without the hypervisor's help.  On anything but our machine it is an exchange
+ * of a register with itself.
  *
- * Freestanding: this header needs the compiler's own headers only, and is used by images without an OS as well.
+ * Freestanding: this header needs the compiler's own headers only, and is used by images without an
+ * OS as well.
  */
 #ifndef MARK_H
 #define MARK_H
@@ -46,7 +48,10 @@ enum mark_index {
 	TRUTH_CYCLES			= 17,
 	TRUTH_CPUS			= 18,
 	TRUTH_MARK_VERSION		= 19,
-	/* Writes of the host while the PMU is live and its interrupt a guest's: tools/machine/README. */
+	/*
+	 * Writes of the host while the PMU is live and its interrupt a guest's:
+	 * tools/machine/README.
+	 */
 	TRUTH_LIVE_LVTPC		= 20,
 	TRUTH_LIVE_SELECTOR		= 21,
 	TRUTH_LIVE_COUNTER		= 22,
@@ -104,8 +109,9 @@ static inline int mark_present(void)
 }
 
 /*
- * Text for the verdict channel; the machine writes a line when it is complete.  A stream keeps lines of different
- * senders apart: any number that no other sender uses, or 0 to have one made from the time stamp counter.
+ * Text for the verdict channel; the machine writes a line when it is complete.  A stream keeps
+ * lines of different senders apart: any number that no other sender uses, or 0 to have one made
+ * from the time stamp counter.
  */
 static inline void say_on(uint64_t stream, const char *s)
 {

@@ -102,7 +102,7 @@ void nested_restore(struct vm *vm, void (*registers)(struct vm *vm));
 extern struct nested_test {
 	struct vm vm;
 	struct vm_body l2;		/* the code of L2 */
-	struct vm_stretch s;		/* L1's region, with L2 in the middle */
+	struct vm_region s;		/* L1's region, with L2 in the middle */
 	uint64_t on_bits[VM_COUNTERS];	/* AMD: more bits of a selector */
 	bool off_before;		/* Intel: the global control is 0 before the entry */
 	bool has_control;		/* the PMU has a global control: AMD's may have none */

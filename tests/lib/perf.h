@@ -52,46 +52,46 @@ uint64_t perf_read(int fd);
  * correction.  Both have the interrupts, too, also those that are held off by ENABLE and come right
  * after SYSRET: each adds the IRET by which it returns.
  */
-struct stretch {
+struct measured {
 	uint64_t before, after;		/* the machine's counts */
 };
 
 /*
  * What the region has in user mode besides its body: 6, SYSRET, and two movs of the second reading.
  */
-#define STRETCH_INSNS		9
-#define STRETCH_BRANCHES	1
+#define MEASURE_INSNS		9
+#define MEASURE_BRANCHES	1
 
-#define STRETCH_READ									\
+#define MEASURE_READ									\
 	"mov %[ask], %%rax\n\t"								\
 	"mov %[which], %%rcx\n\t"							\
 	MARK_INSN "\n\t"
 
-#define STRETCH_IOCTL(argument)								\
+#define MEASURE_IOCTL(argument)								\
 	"mov $16, %%eax\n\t"								\
 	"mov %[ioctl_fd], %%edi\n\t"							\
 	"mov %[" argument "], %%esi\n\t"						\
 	"xor %%edx, %%edx\n\t"								\
 	"syscall\n\t"
 
-#define STRETCH(s, fd, index, body)							\
-	asm volatile(STRETCH_READ							\
+#define MEASURE(s, fd, index, body)							\
+	asm volatile(MEASURE_READ							\
 		     "mov %%rax, %%r13\n\t"						\
-		     STRETCH_IOCTL("enable")						\
+		     MEASURE_IOCTL("enable")						\
 		     body "\n\t"							\
-		     STRETCH_READ							\
+		     MEASURE_READ							\
 		     "mov %%rax, %%r14\n\t"						\
-		     STRETCH_IOCTL("disable")						\
+		     MEASURE_IOCTL("disable")						\
 		     "mov %%r13, %[first]\n\t"						\
 		     "mov %%r14, %[last]\n\t"						\
 		     : [first] "=m" ((s)->before), [last] "=m" ((s)->after)		\
 		     : [ioctl_fd] "m" (fd), [enable] "i" (PERF_EVENT_IOC_ENABLE),	\
 		       [disable] "i" (PERF_EVENT_IOC_DISABLE),				\
-		       [ask] "m" (stretch_ask), [which] "m" (index)			\
+		       [ask] "m" (measure_ask), [which] "m" (index)			\
 		     : "rax", "rcx", "rdx", "rdi", "rsi", "r8", "r9", "r10", "r11",	\
 		       "r12", "r13", "r14", "r15", "memory", "cc")
 
-static const uint64_t stretch_ask = MARK_MAGIC | MARK_OP_READ;
+static const uint64_t measure_ask = MARK_MAGIC | MARK_OP_READ;
 
 /*
  * Run a region twice, and use the second run: pages that it touches for the first time fault, and

@@ -131,7 +131,7 @@ void device_plant(unsigned int n, bool tag)
 		good &= device_write(n, host_selector(i), tag ? 0x30000 | planted_event(TAG_HOST) : 0);
 	for (i = 0; i < cpu.general + cpu.fixed; i++)
 		good &= device_write(n, host_counter(i), tag ? planted(TAG_HOST, i) : 0);
-	/* Behind the core's, what RDPMC of a guest must not reach: AMD's are of all CPUs. */
+	/* After the core's, what RDPMC of a guest must not reach: AMD's are of all CPUs. */
 	for (i = 0; i < 4 && vm_others_behind(); i++)
 		good &= device_write(n, MSR_F15H_NB_PERF_CTR + 2 * i,
 				     tag ? planted(TAG_HOST, 32 + i) : 0);

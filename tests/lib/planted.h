@@ -20,7 +20,7 @@
 #define TAG_GUEST	0x5a5ULL
 #define TAG_OTHER	0x696ULL		/* of another VM */
 
-#define MAX_COUNTERS	24			/* general ones, and behind them fixed ones */
+#define MAX_COUNTERS	24			/* general ones, and after them fixed ones */
 #define FIXED_INDEX	0x40000000		/* of RDPMC */
 
 static inline uint64_t planted(uint64_t tag, unsigned int counter)

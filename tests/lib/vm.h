@@ -22,7 +22,7 @@
  *	vm_call(&vm, vm_guest_prepare, NULL);
  *	vm_body(&body, "(nop*3 cpuid)*10");
  *	region.body = &body; region.n = 1; region.counter[0] = ...;
- *	vm_stretch(&vm, &region);
+ *	vm_measure(&vm, &region);
  *	check_equal("...", region.counter[0].value, vm_expected(&region, 0), "...");
  */
 #ifndef VM_H
@@ -84,7 +84,7 @@ uint64_t vm_bit(const struct vm_counter *c);	/* in the global control and status
 
 #define VM_COUNTERS	6
 
-struct vm_stretch {
+struct vm_region {
 	struct vm_body *body;
 	unsigned int n;
 	struct vm_counter counter[VM_COUNTERS];
@@ -137,7 +137,7 @@ void vm_call(struct vm *vm, void (*function)(void *argument), void *argument);
 void vm_continue(struct vm *vm);
 
 /* Run a measured region, until no tick of the host comes at its ends. */
-void vm_stretch(struct vm *vm, struct vm_stretch *s);
+void vm_measure(struct vm *vm, struct vm_region *s);
 
 /* An entry of the IDT with the number of its stack in the TSS.  User mode may call VM_LEAVE. */
 void vm_gate(unsigned int vector, const char *handler, unsigned int stack);
@@ -188,30 +188,30 @@ unsigned int vm_write(unsigned int i);
  * The machine's count of counter number @i's event: at a point right before its emulated
  * instruction, at the ends right before the WRMSR that enables or disables the counter.
  */
-uint64_t vm_truth(const struct vm_stretch *s, unsigned int i, int place);
+uint64_t vm_truth(const struct vm_region *s, unsigned int i, int place);
 
 /*
  * What counter number @i counts from one place to another: with the emulated instruction of the
  * first, without that of the second.
  */
-uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int from, int to);
+uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to);
 
 /* What counter number @i must hold after the region. */
-uint64_t vm_expected(const struct vm_stretch *s, unsigned int i);
+uint64_t vm_expected(const struct vm_region *s, unsigned int i);
 
 /* What counter number @i has counted since a place when PMI number @p came, the first after it. */
-uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i, int from, unsigned int p);
+uint64_t vm_pmi_events(const struct vm_region *s, unsigned int i, int from, unsigned int p);
 
 /*
  * By how many events PMI number @p, the first after a place, is late; 0 if that is allowed.  A
  * VM-entry that injects it can be cut short by a tick of the host and then be repeated; AMD counts
  * both.
  */
-uint64_t vm_pmi_late(const struct vm_stretch *s, unsigned int i, int from, unsigned int p,
+uint64_t vm_pmi_late(const struct vm_region *s, unsigned int i, int from, unsigned int p,
 		     uint64_t to);
 
 /* Has PMI number @p come within the code?  How late it is, is not known at the ends. */
-bool vm_pmi_in_code(const struct vm_stretch *s, unsigned int p);
+bool vm_pmi_in_code(const struct vm_region *s, unsigned int p);
 
 /* A counter's value as a signed number. */
 long long vm_signed(uint64_t value);
@@ -221,7 +221,7 @@ long long vm_signed(uint64_t value);
  * value read and the last one, one PMI for each overflow and when it came, the status that each PMI
  * finds and clears.
  */
-void vm_check(const struct vm_stretch *s, const char *what);
+void vm_check(const struct vm_region *s, const char *what);
 
 /* ---- events of the host (host.c) */
 
@@ -233,6 +233,6 @@ uint64_t vm_event_read(int fd);
  * An interrupt within a reading is a return to user mode that only one of both counts; such a
  * reading is wider than others, and then all is repeated, including run().
  */
-int64_t vm_apart(int fd, void (*run)(void));
+int64_t vm_host_event_delta(int fd, void (*run)(void));
 
 #endif /* VM_H */

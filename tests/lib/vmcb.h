@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the smallest SVM guest needs of a VMCB, for tests without an OS and for the hypervisor inside a test's guest: it shares
- * the host's page tables, descriptor tables and code.  The includer has rdmsr().
+ * What the smallest SVM guest needs of a VMCB, for tests without an OS and for the hypervisor
+ * inside a test's guest: it shares the host's page tables, descriptor tables and code.  The
+ * includer has rdmsr().
  */
 #ifndef VMCB_H
 #define VMCB_H
@@ -63,7 +64,10 @@ struct vmcb_world {
 	void *io_bitmap, *msr_bitmap;
 };
 
-/* A VMCB that is all zero.  VMMCALL exits, else what the bitmaps say; TR is what VMSAVE has left there. */
+/*
+ * A VMCB that is all zero.  VMMCALL exits, else what the bitmaps say; TR is what VMSAVE has left
+ * there.
+ */
 static inline void vmcb_fill(void *vmcb, const struct vmcb_world *w)
 {
 	struct { uint16_t limit; uint64_t base; } __attribute__((packed)) gdtr, idtr;

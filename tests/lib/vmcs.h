@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the smallest VMX guest needs of a VMCS, for tests without an OS and for the hypervisor inside a test's guest: it shares
- * the host's page tables, descriptor tables and code.  The includer has rdmsr().
+ * What the smallest VMX guest needs of a VMCS, for tests without an OS and for the hypervisor
+ * inside a test's guest: it shares the host's page tables, descriptor tables and code.  The
+ * includer has rdmsr().
  */
 #ifndef VMCS_H
 #define VMCS_H

@@ -13,9 +13,9 @@
  *	control	the global control is written, where that exits; with a global control only
  *	event	an event is put on a counter, read, and taken off, with the accesses that Linux's driver makes for it
  *	sample	a counter overflows, its PMI is taken, and the counter is read and set again, with the accesses of that driver
- *	pmi	a counter overflows, and its PMI is taken: the stretch beside the same one without it
+ *	pmi	a counter overflows, and its PMI is taken: the measured region beside the same one without it
  *
- * Instructions are those of the exit, event or stretch that has the fewest: without an interrupt of the host, it has always
+ * Instructions are those of the exit, event or measured region that has the fewest: without an interrupt of the host, it has always
  * the same.  Accesses are those of the turn, of three, that has the fewest: a guest that the host has put and loaded in
  * between has eighty more.
  */
@@ -200,11 +200,11 @@ static void say_cost(const char *what, uint64_t times, bool exits)
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
 }
 
-/* The stretch with a PMI, less the one without. */
+/* The measured region with a PMI, less the one without. */
 static void pmi_alone(struct vm *vm)
 {
 	static struct vm_body body;
-	static struct vm_stretch s;
+	static struct vm_region s;
 	uint64_t spent[2];
 	unsigned int pmi, k;
 
@@ -221,7 +221,7 @@ static void pmi_alone(struct vm *vm)
 			};
 			read_all(0);
 			before = mark_host_insns();
-			vm_stretch(vm, &s);
+			vm_measure(vm, &s);
 			before = mark_host_insns() - before;
 			read_all(1);
 			spent[pmi] = before < spent[pmi] ? before : spent[pmi];

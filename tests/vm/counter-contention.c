@@ -15,7 +15,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 static int fd[EVENTS];
 static unsigned int hooks, opened;
 
@@ -88,21 +88,21 @@ int main(void)
 		s.counter[0] = (struct vm_counter) {
 			.event = rows[row].event, .privilege = VM_KERNEL, .interrupt = rows[row].interrupt,
 		};
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		all = vm_expected(&s, 0);
 		taken = vm_events(&s, 0, 0, 1);
 		last = vm_events(&s, 0, 1, VM_END);
 		want = vm_seen.mediated ? all : all - taken;
-		note("%s: counted %llu of %llu; %llu while all counters were the host's, %llu behind that", rows[row].what,
+		note("%s: counted %llu of %llu; %llu while all counters were the host's, %llu after that", rows[row].what,
 		     (unsigned long long)s.counter[0].value, (unsigned long long)all, (unsigned long long)taken,
 		     (unsigned long long)last);
 		/* What KVM emulates it counts in any case. */
 		check_between(rows[row].what, s.counter[0].value, want, all, "all but what it may stand for");
-		/* An end behind that time has to be told. */
+		/* An end after that time has to be told. */
 		if (!rows[row].interrupt)
 			continue;
 		s.counter[0].start = -(all - 20) & VM_MASK;
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		check_equal("PMIs, the counter has passed its end", vm_seen.pmis, s.counter[0].value < 100, "one if it has");
 		if (vm_seen.mediated)
 			check_equal("PMIs", vm_seen.pmis, 1, "the counter is the guest's own");

@@ -2,14 +2,14 @@
 /*
  * Rule: a write to a counter that runs sets it, whatever perf has counted until then, and however much KVM has emulated.
  *
- * What is read behind the write is what was written and the events since, and the counter passes its end as many events
- * behind the write as it then had to go: not later, and not because of what it counted before.
+ * What is read after the write is what was written and the events since, and the counter passes its end as many events
+ * after the write as it then had to go: not later, and not because of what it counted before.
  */
 #include "vm.h"
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 #define MINUS(n)	((1ULL << VM_WIDTH) - (n))
 
@@ -26,13 +26,13 @@ static const struct {
 	  "nop*9 cpuid fep-nop set cpuid cpuid get fep-nop nop fep-nop fep-nop get nop*5 cpuid",
 	  0, { 0x1000, 0 }, VM_INSNS, VM_KERNEL },
 	{ "set to zero", "nop*30 cpuid set get nop*30 get", 0, { 0, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value behind many events",
+	{ "a small value after many events",
 	  "nop*300 set nop*400 get nop*9", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value behind many, then emulated ones",
+	{ "a small value after many, then emulated ones",
 	  "nop*300 set nop*50 (cpuid nop*3)*9 get nop*300", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
 	{ "a small value near the end",
 	  "nop*9 cpuid set nop*200 get nop*9", MINUS(200), { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end behind many events",
+	{ "an end after many events",
 	  "nop*300 set nop*100 get nop*30", 0, { MINUS(60), 0 }, VM_INSNS, VM_KERNEL },
 	{ "an end at an emulated one",
 	  "nop*300 set nop*10 (cpuid nop*3)*9 get nop*30",
@@ -44,18 +44,18 @@ static const struct {
 	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_KERNEL },
 	{ "to the last value",
 	  "nop*100 set nop*100 get nop*9", 0, { MINUS(1), 0 }, VM_INSNS, VM_KERNEL },
-	{ "behind an end",
+	{ "after an end",
 	  "nop*50 set nop*100 get nop*9", MINUS(30), { 5, 0 }, VM_INSNS, VM_KERNEL },
 
 	{ "user: a value",
 	  "user{nop*300 cpuid} get set get user{nop*400 fep-nop} get",
 	  0, { 0x1000, 0 }, VM_INSNS, VM_USER },
-	{ "user: a small value behind many events",
+	{ "user: a small value after many events",
 	  "user{nop*300} set user{nop*400} get", 0, { 10, 0 }, VM_INSNS, VM_USER },
 	{ "user: a small value, then emulated ones",
 	  "user{nop*300} set user{nop*50 (cpuid nop*3)*9 nop*300} get",
 	  0, { 10, 0 }, VM_INSNS, VM_USER },
-	{ "user: an end behind many events",
+	{ "user: an end after many events",
 	  "user{nop*300} set user{nop*100} get user{nop*30}",
 	  0, { MINUS(60), 0 }, VM_INSNS, VM_USER },
 	{ "user: an end at an emulated one",
@@ -67,9 +67,9 @@ static const struct {
 	{ "user: two writes",
 	  "user{nop*100} set user{nop*10} set user{nop*100} get",
 	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
-	{ "branches: a small value behind many events",
+	{ "branches: a small value after many events",
 	  "jmp*300 set jmp*400 get", 0, { 10, 0 }, VM_BRANCHES, VM_KERNEL },
-	{ "branches: an end behind many events",
+	{ "branches: an end after many events",
 	  "jmp*300 set jmp*100 get jmp*30", 0, { MINUS(60), 0 }, VM_BRANCHES, VM_BOTH },
 	{ "branches: an end at an emulated one",
 	  "jmp*300 set (jmp nop fep-jmp)*20 nop*9 jmp*9 get",
@@ -99,7 +99,7 @@ int main(void)
 			body.set[1].value = rows[row].set[1];
 			s.body = &body;
 			vm_body(&body, rows[row].code);
-			vm_stretch(&vm, &s);
+			vm_measure(&vm, &s);
 			snprintf(what, sizeof(what), "%s, %s%s", rows[row].what, fixed ? "fixed" : "general", interrupt ? "" : ", no PMI");
 			vm_check(&s, what);
 		}

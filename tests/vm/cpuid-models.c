@@ -4,7 +4,7 @@
  * counters only: it exits unless the guest has all counters of the machine.
  *
  * The count is known: the WRMSR that enables the counter counts itself, KVM has emulated it; on AMD so does the entry
- * behind it; then the code in between.  The selector that is written to disable it is not counted.
+ * after it; then the code in between.  The selector that is written to disable it is not counted.
  */
 #include "vm.h"
 
@@ -108,7 +108,7 @@ static void guest(void *unused)
 	}
 	wrmsr(g.status + 2, ~0ULL >> 62);
 	g.cleared = rdmsr(g.status);
-	/* With no selector changed behind the control. */
+	/* With no selector changed after the control. */
 	wrmsr(g.global, 1);
 	wrmsr(g.selector, g.select);
 	wrmsr(g.global, 0);
@@ -187,9 +187,9 @@ int main(void)
 		g.start = model->amd ? (1ULL << model->width) - 50 : -50 & 0xffffffff;
 		want -= START + g.tries + 50;
 		ask(&vm);
-		check_equal("count behind its end", g.value, want + g.tries, "it goes on from zero");
+		check_equal("count after its end", g.value, want + g.tries, "it goes on from zero");
 		if (g.global)
-			check_equal("status behind its end", g.read_status, 1, "overflow");
+			check_equal("status after its end", g.read_status, 1, "overflow");
 		if (g.global)
 			check_equal("status, cleared", g.cleared, 0, "as written to its reset");
 		if (g.global)

@@ -2,14 +2,14 @@
 /*
  * Rule: a guest's counter has every instruction that KVM emulates, once, beside those that the guest executed itself.
  *
- * Each row is a stretch of a guest's code with one kind of exit, or a mix; each is counted in user mode, in the kernel
+ * Each row is a measured region of a guest's code with one kind of exit, or a mix; each is counted in user mode, in the kernel
  * and in both, as instructions and as branches, by a general and, on Intel, by a fixed counter.
  */
 #include "vm.h"
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
@@ -33,7 +33,7 @@ static const struct {
 	{ "interrupts for nobody", "(nop ipi nop)*5" },
 	{ "deadlines", "(nop deadline)*10" },
 	{ "HLT", "(nop ipi-hlt nop)*5" },
-	{ "one behind the other",
+	{ "one after the other",
 	  "cpuid rdmsr wrmsr rdpmc out-pic in-pic out-vmm in-vmm mmio-write mmio-read fep-nop "
 	  "fep-jmp hypercall wbinvd user{cpuid rdpmc out-pic in-pic out-vmm in-vmm mmio-write "
 	  "mmio-read fep-nop fep-jmp hypercall}" },
@@ -63,7 +63,7 @@ int main(void)
 				s.n = 1;
 				s.counter[0] = counters[i];
 				s.counter[0].privilege = privilege;
-				vm_stretch(&vm, &s);
+				vm_measure(&vm, &s);
 				snprintf(what, sizeof(what), "%s: %s, %s", rows[row].what, counters[i].name, vm_privileges[privilege]);
 				check_equal(what, s.counter[0].value, vm_expected(&s, 0), "the machine's count and what KVM emulated");
 			}

@@ -9,7 +9,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 enum filter { FREE, DENIED, ALLOWED, NOT_ALLOWED, OTHER_DENIED };
 
@@ -86,7 +86,7 @@ static void filtered(const struct vm_counter *counter)
 	vm_body(&body, rows[row].code);
 	s.body = &body;
 	s.n = 1;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	for (i = 0; i <= body.points; i++)
 		if (counts[rows[row].filter[i]])
 			want += vm_events(&s, 0, i ? (int)i - 1 : VM_BEGIN, i < body.points ? (int)i : VM_END);

@@ -2,15 +2,17 @@
 /*
  * Rule: a counter that was far from its end overflows as exactly as one that was near.
  *
- * KVM does not look at a counter that is far from its end for each event that it emulates (PMC_COUNT_FAR of
- * arch/x86/kvm/pmc_count.h).  So a counter begins at and around that distance, and some way beyond it, and comes to its end
- * after all of it, in each place of a row of plain and emulated instructions; in between, KVM has emulated nothing, some, or
- * more than it may leave unlooked.
+ * KVM does not look at a counter that is far from its end for each event that it emulates
+ * (PMC_COUNT_FAR of arch/x86/kvm/pmc_count.h).  So a counter begins at and around that distance,
+ * and some way beyond it, and comes to its end after all of it, in each place of a row of plain and
+ * emulated instructions; in between, KVM has emulated nothing, some, or more than it may leave
+ * unlooked.
  *
  *	PMIs	one, when the end was reached, before the next instruction
  *	value	as the machine and KVM have counted, to the last event
  *
- * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's own rule.
+ * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's
+ * own rule.
  */
 #include "vm.h"
 
@@ -20,16 +22,20 @@
 		"fep-nop fep-jmp hypercall nop*9"
 
 /*
- * Behind the row.  A stretch as long as these has ticks of the host in it, and each is an entry more that AMD counts: so many
- * more or less than when it was run to see how long it is.
+ * NOPs after the row.  Measured regions as long as these have ticks of the host in them, each of
+ * which is a VM-entry that AMD counts.  The number of ticks may differ by this much from the run
+ * that tells how long the region is.
  */
 #define TAIL	99
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
-/* What comes before the row: plain instructions, then CPUIDs, then plain instructions.  Numbers are those of loops. */
+/*
+ * What comes before the row: plain instructions, then CPUIDs, then plain instructions.  Numbers are
+ * those of loops.
+ */
 static const struct {
 	const char *what;
 	uint32_t before, cpuids, behind;
@@ -62,7 +68,7 @@ static void distances(unsigned int row)
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	all = s.counter[0].value;
 	/* Each row in other places. */
 	for (to = all - TAIL - 55 + row; to < all - TAIL; to += 6) {
@@ -70,7 +76,7 @@ static void distances(unsigned int row)
 
 		s.counter[0] = counter;
 		s.counter[0].start = -to;
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		expected = vm_expected(&s, 0);
 		ends++;
 		once += vm_seen.pmis != 1;

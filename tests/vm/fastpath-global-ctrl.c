@@ -19,7 +19,7 @@ static struct {
 	uint64_t enabled_behind_exit, enabled_before_exit, disabled_behind_exit, plain, exits[4];
 } g;
 
-/* What the counter has more behind an instruction than in front of it. */
+/* What the counter has more after an instruction than in front of it. */
 #define COUNT_OF(what, insn)								\
 static uint64_t __attribute__((noinline)) what(uint64_t *exits)			\
 {											\

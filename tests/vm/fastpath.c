@@ -14,28 +14,28 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
 	unsigned int emulated;		/* the end of the counter is at this one of those that are emulated; 0: far */
 } rows[] = {
 	{ "interrupts", "(nop*3 ipi)*9 nop*3", 0 },
-	{ "interrupts, one behind the other", "nop*3 ipi*9 nop*3", 0 },
+	{ "interrupts, one after the other", "nop*3 ipi*9 nop*3", 0 },
 	{ "deadlines", "(nop*3 deadline)*9 nop*3", 0 },
 	{ "both", "(nop*3 ipi deadline nop*2 deadline ipi ipi deadline)*9 nop*3", 0 },
 	{ "readings", "(nop*3 rdpmc)*9 nop*3", 0 },
-	{ "readings, one behind the other", "nop*3 rdpmc*9 nop*3", 0 },
+	{ "readings, one after the other", "nop*3 rdpmc*9 nop*3", 0 },
 	{ "all of them",
 	  "(nop*3 ipi rdpmc rdpmc deadline rdpmc nop*2 deadline rdpmc ipi ipi rdpmc deadline)*9 "
 	  "nop*3",
 	  0 },
 	{ "an end at an interrupt", "(nop*3 ipi)*9 nop*3", 4 },
-	{ "an end at an interrupt, one behind the other", "nop*3 ipi*9 nop*3", 4 },
+	{ "an end at an interrupt, one after the other", "nop*3 ipi*9 nop*3", 4 },
 	{ "an end at a deadline", "(nop*3 deadline)*9 nop*3", 4 },
 	{ "an end amid both", "(nop*3 ipi deadline nop*2 deadline ipi ipi deadline)*9 nop*3", 7 },
 	{ "an end at a reading", "(nop*3 rdpmc)*9 nop*3", 4 },
-	{ "an end at a reading, one behind the other", "nop*3 rdpmc*9 nop*3", 4 },
+	{ "an end at a reading, one after the other", "nop*3 rdpmc*9 nop*3", 4 },
 	{ "an end amid all of them",
 	  "(nop*3 ipi rdpmc rdpmc deadline rdpmc nop*2 deadline rdpmc ipi ipi rdpmc deadline)*9 "
 	  "nop*3",
@@ -65,7 +65,7 @@ int main(void)
 			};
 			snprintf(what, sizeof(what), "%s, %s", rows[row].what, fixed ? "fixed" : "general");
 			if (!rows[row].emulated) {
-				vm_stretch(&vm, &s);
+				vm_measure(&vm, &s);
 				vm_check(&s, what);
 				continue;
 			}
@@ -77,12 +77,12 @@ int main(void)
 			s.interrupted = true;
 			for (to = i; to < VM_TRIES * i; to++) {
 				s.counter[0].start = -(to % (3 * i) + i);
-				vm_stretch(&vm, &s);
+				vm_measure(&vm, &s);
 				if (vm_seen.pmis && vm_seen.pmi[0].rip == next && vm_ends_are_alike(&s.frame))
 					break;
 			}
 			s.interrupted = false;
-			check(vm_seen.pmis && vm_seen.pmi[0].rip == next, "%s: the PMI is right behind it", what);
+			check(vm_seen.pmis && vm_seen.pmi[0].rip == next, "%s: the PMI is right after it", what);
 			vm_check(&s, what);
 		}
 	}

@@ -14,7 +14,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 static unsigned int calls;
 
 static const struct {
@@ -83,7 +83,7 @@ static void row(unsigned int r)
 	s.n = 2;
 	s.counter[0] = (struct vm_counter) { .index = 0, .event = VM_INSNS, .privilege = VM_KERNEL };
 	s.counter[1] = (struct vm_counter) { .index = 1, .event = VM_BRANCHES, .privilege = VM_KERNEL };
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	snprintf(what, sizeof(what), "%s: instructions", rows[r].what);
 	check_equal(what, s.counter[0].value, vm_expected(&s, 0), "the machine's count and what KVM emulates");
 	snprintf(what, sizeof(what), "%s: branches", rows[r].what);

@@ -16,7 +16,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static int event(bool guest, pid_t pid, int cpu, uint64_t config)
 {
@@ -111,7 +111,7 @@ static void refused(void)
 
 static void __attribute__((noinline)) stretch(void)
 {
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 }
 
 static const struct vm_counter counters[] = {
@@ -154,7 +154,7 @@ static void beside(bool sampling)
 	for (k = 0; k < 10; k++) {
 		/* Now at an instruction that KVM emulates, now at one of the guest's own. */
 		s.counter[0].start = sampling ? -100 - (int)k : 0;
-		check_equal("the host's event", vm_apart(fd[0], stretch), 0, "from the machine's count of the host's user mode");
+		check_equal("the host's event", vm_host_event_delta(fd[0], stretch), 0, "from the machine's count of the host's user mode");
 		check_equal("the guest's counter that is most wrong", wrong(), 0, "all are exact");
 		if (sampling)
 			check_equal("PMIs", vm_seen.pmis, 1, "the guest's counter has passed its end once");
@@ -211,10 +211,10 @@ static void sampling(void)
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
 	for (k = n = 0; k < 60; k++) {
-		bad += vm_apart(fd, stretch) || wrong() || vm_seen.pmis != 1;
+		bad += vm_host_event_delta(fd, stretch) || wrong() || vm_seen.pmis != 1;
 		n += samples(ring, &odd);
 	}
-	check_equal("sampling: stretches with a wrong count or PMI", bad, 0, "of 60, the host's and the guest's");
+	check_equal("sampling: measured regions with a wrong count or PMI", bad, 0, "of 60, the host's and the guest's");
 	/* Those since the last look; none may come between the count and them. */
 	must(!ioctl(fd, PERF_EVENT_IOC_DISABLE, 0), "the event stops");
 	count = vm_event_read(fd);
@@ -288,7 +288,7 @@ static void in_between(void)
 	s.interrupted = true;
 	must(!pthread_create(&thread, NULL, other, NULL), "a thread");
 	for (i = 0; i < 200; i++) {
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		/* Between an end's reading and its WRMSR, which is rare, it costs AMD's counter an entry. */
 		by = wrong();
 		bad += by > (vm_seen.amd ? vm_interruptions(&s.frame, 0) + vm_interruptions(&s.frame, 1) : 0) || vm_seen.pmis != 1;
@@ -300,7 +300,7 @@ static void in_between(void)
 	     opened, counted, (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));
-	check_equal("stretches that are not exact, or without their PMI", bad, 0, "of 200");
+	check_equal("measured regions that are not exact, or without their PMI", bad, 0, "of 200");
 	check_between("off by an interruption of their ends", off, 0, 5, "of 200");
 	check(opened > 20, "events of the host came and went");
 	check(vm_stat(&vm, "pmu_reclaims") > 0, "some while the guest's registers were parked");

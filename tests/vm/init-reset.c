@@ -128,7 +128,7 @@ static void standing(void)
 	check(regs.rip == 0xfff0, "the vCPU has taken the INIT: it is at %#llx", (unsigned long long)regs.rip);
 	get_all(1);
 	for (i = 0; i < n_msrs; i++) {
-		snprintf(what, sizeof(what), "%s %#x behind INIT", msrs[i].what, msrs[i].msr);
+		snprintf(what, sizeof(what), "%s %#x after INIT", msrs[i].what, msrs[i].msr);
 		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
 		if (msrs[i].msr == MSR_CORE_PERF_GLOBAL_STATUS ||
 		    msrs[i].msr == MSR_AMD64_PERF_CNTR_GLOBAL_STATUS)
@@ -155,7 +155,7 @@ static struct {
 } run;
 
 #define NOPS		20	/* as in the code */
-/* From the enabling WRMSR (on AMD that exits: an entry more) to that of the ICR, then to the OUT behind three NOPs. */
+/* From the enabling WRMSR (on AMD that exits: an entry more) to that of the ICR, then to the OUT after three NOPs. */
 #define TO_ICR		(1 + NOPS + 3 + 1)
 #define TO_OUT		(TO_ICR + 4)
 
@@ -240,11 +240,11 @@ static void counting(void)
 			vm_call(&vm, going, NULL);
 		} while (vm_seen.amd && vm_seen.pmis != want && ++tries < 5);
 		must(!ioctl(vm.vcpu, KVM_GET_REGS, &regs), "registers");
-		must(regs.rip < 0x10000, "it is behind the reset vector");
+		must(regs.rip < 0x10000, "it is after the reset vector");
 		complete();
 		wrong = count() != wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL));
 		if (!to || wrong)
-			check_equal("the count in front of and behind INIT", vm_signed(count()),
+			check_equal("the count in front of and after INIT", vm_signed(count()),
 				    vm_signed(wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL))), "the machine's, and what KVM has emulated");
 		status = vm_get_msr(&vm, vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
 						       MSR_CORE_PERF_GLOBAL_STATUS);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a breakpoint is told of where it is.  Its handler finds the address behind INT3, INT 3 and another INT n, each comes once
+ * Rule: a breakpoint is told of where it is.  Its handler finds the address after INT3, INT 3 and another INT n, each comes once
  * and none is lost, whatever comes at the same time: the page of the handler's stack is not there, so that the delivery exits
- * and KVM has to make it again, as debuggers and replayers of threads meet it; a PMI, which falls before, into and behind it;
+ * and KVM has to make it again, as debuggers and replayers of threads meet it; a PMI, which falls before, into and after it;
  * an interrupt; and userspace, which changes nothing, in between.
  */
 #include "vm.h"
@@ -118,8 +118,8 @@ int main(void)
 			snprintf(what, sizeof(what), "%s, %s: traps", insns[insn].what, hows[how]);
 			check_equal(what, told, TIMES, "one each");
 			snprintf(what, sizeof(what), "%s, %s: not told where they were", insns[insn].what, hows[how]);
-			if (!check_equal(what, wrong, 0, "the address behind it"))
-				note("%lld bytes behind the instruction", (long long)(found - (uint64_t)insns[insn].behind));
+			if (!check_equal(what, wrong, 0, "the address after it"))
+				note("%lld bytes after the instruction", (long long)(found - (uint64_t)insns[insn].behind));
 			if (how == PMI || how == BOTH)
 				check(pmis > TIMES / 4, "%s, %s: %u PMIs", insns[insn].what, hows[how], pmis);
 		}

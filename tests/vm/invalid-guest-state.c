@@ -10,7 +10,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 #define MINUS(n)	((1ULL << VM_WIDTH) - (n))
 
@@ -43,7 +43,7 @@ static const struct {
 	  VM_INSNS, VM_KERNEL, MINUS(300), 0 },
 	{ "an end at a branch",
 	  "nop*9 invalid{(nop*3 jmp)*150} nop*30", VM_BRANCHES, VM_KERNEL, MINUS(77), 0 },
-	{ "an end behind it",
+	{ "an end after it",
 	  "nop*9 invalid{nop*200 get status} nop*300", VM_INSNS, VM_KERNEL, MINUS(400), 0 },
 	{ "set meanwhile",
 	  "nop*9 invalid{nop*100 set nop*50 get status nop*200} nop*30",
@@ -51,7 +51,7 @@ static const struct {
 	{ "set near its end",
 	  "nop*9 invalid{nop*100 set nop*300 get status nop*9} nop*30",
 	  VM_INSNS, VM_KERNEL, 0, MINUS(50) },
-	{ "set to zero behind many",
+	{ "set to zero after many",
 	  "nop*300 invalid{nop*300 set nop*9 get status nop*9} nop*30 get nop*300",
 	  VM_INSNS, VM_KERNEL, 0, 0 },
 	{ "set back near its end",
@@ -82,7 +82,7 @@ static void run(unsigned int row, bool fixed, uint64_t start)
 	body.set[0].value = rows[row].set;
 	s.body = &body;
 	vm_body(&body, rows[row].code);
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	snprintf(what, sizeof(what), "%s, %s, %lld", rows[row].what, fixed ? "fixed" : "general", vm_signed(start));
 	vm_check(&s, what);
 }

@@ -3,7 +3,7 @@
  * Rule: an NMI of one of the host's events that is still on its way when a guest gets the PMU is taken for what it is: no
  * unknown NMI in the log, no PMI of the guest, nothing in the guest's counters, and the event goes on sampling.
  *
- * The machine's NMIs come some instructions behind the overflow (nmi_delay), and the event overflows at ever other places of
+ * The machine's NMIs come some instructions after the overflow (nmi_delay), and the event overflows at ever other places of
  * KVM's way into the guest.  Another event beside it, of the host's branches, makes NMIs of its own, which may find that the
  * one before has dealt with theirs.
  */

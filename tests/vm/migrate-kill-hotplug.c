@@ -27,7 +27,7 @@ static void __attribute__((noreturn)) child(unsigned int n)
 {
 	static struct vm vm;
 	static struct vm_body body;
-	static struct vm_stretch s;
+	static struct vm_region s;
 	uint64_t branches = 0;
 	unsigned int i;
 
@@ -41,7 +41,7 @@ static void __attribute__((noreturn)) child(unsigned int n)
 	s.interrupted = true;
 	for (i = 0; ; i++) {
 		memcpy(s.counter, counters, sizeof(counters));
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		/* Branches but for the interrupts' own are the same each time. */
 		if (i && vm_ends_are_alike(&s.frame)) {
 			branches = branches ? branches : s.counter[2].value;
@@ -102,7 +102,7 @@ static void host_is_right(const char *when)
 		on_cpu(0, cpu);
 		fd = perf_open(&attr, 0, -1, -1);
 		must(fd >= 0, "an event");
-		check_equal(when, vm_apart(fd, loop), 0, "from the machine's count of user mode");
+		check_equal(when, vm_host_event_delta(fd, loop), 0, "from the machine's count of user mode");
 		close(fd);
 	}
 }
@@ -134,11 +134,11 @@ int main(void)
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 	}
-	note("stretches: %u %u %u; CPU 1 away and back: %u times", shared[0].done, shared[1].done, shared[2].done, hotplug);
+	note("measured regions: %u %u %u; CPU 1 away and back: %u times", shared[0].done, shared[1].done, shared[2].done, hotplug);
 	for (i = 0; i < VMS; i++) {
 		check(shared[i].done > 20, "VM %u has run", i);
-		check_equal("stretches with another count of branches", shared[i].bad, 0, "each has the same");
-		check_equal("stretches without their PMI", shared[i].pmis, 0, "each has one");
+		check_equal("measured regions with another count of branches", shared[i].bad, 0, "each has the same");
+		check_equal("measured regions without their PMI", shared[i].pmis, 0, "each has one");
 	}
 	host_is_right("the host's perf afterwards");
 	return check_done();

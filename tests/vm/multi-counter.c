@@ -3,13 +3,13 @@
  * Rule: several counters of the same events do not disturb each other, and what KVM emulates is in each of them.
  *
  * First all are exact beside each other.  Then they are set so that one emulated instruction makes all that count it pass
- * their ends: then a PMI comes at once, finds all their status bits, and each goes on behind its end.
+ * their ends: then a PMI comes at once, finds all their status bits, and each goes on after its end.
  */
 #include "vm.h"
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
@@ -50,7 +50,7 @@ static void beside(void)
 	for (row = 0; row < ARRAY_SIZE(rows); row++) {
 		vm_body(&body, rows[row].code);
 		prepare();
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		for (i = 0; i < s.n; i++) {
 			snprintf(what, sizeof(what), "%s: %s", rows[row].what, s.counter[i].name);
 			check_equal(what, s.counter[i].value, vm_expected(&s, i), "the machine's count and what KVM emulated");
@@ -70,7 +70,7 @@ static void at_once(void)
 	/* Until it is as far for all as it was the last time: a tick of the host is counted by AMD. */
 	do {
 		must(++tries < VM_TRIES, "two tries are alike");
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		for (i = 0, moved = false; i < s.n; i++) {
 			struct vm_counter *c = &s.counter[i];
 
@@ -87,13 +87,13 @@ static void at_once(void)
 	} while (moved);
 	check(vm_seen.pmis >= 1, "all at once: a PMI");
 	check_equal("all at once: where", vm_seen.pmi[0].rip - (uint64_t)body.code, body.point[0].next - (uint64_t)body.code,
-		    "right behind the OUT");
+		    "right after the OUT");
 	if (!vm_seen.amd) {
 		check_equal("all at once: PMIs", vm_seen.pmis, 1, "masked by the first, cleared by its handler");
 		check_equal("all at once: status", vm_seen.pmi[0].status, bits, "of all whose end it was");
 	}
 	for (i = 0; i < s.n; i++)
-		check_equal(s.counter[i].name, vm_signed(s.counter[i].value), vm_signed(vm_expected(&s, i)), "behind its end");
+		check_equal(s.counter[i].name, vm_signed(s.counter[i].value), vm_signed(vm_expected(&s, i)), "after its end");
 }
 
 int main(void)

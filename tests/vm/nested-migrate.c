@@ -72,7 +72,7 @@ static void moving(void)
 		nested.off_before = loads;
 		moved = 0;
 		nested.vm.hook = move;
-		vm_stretch(&nested.vm, &nested.s);
+		vm_measure(&nested.vm, &nested.s);
 		nested.vm.hook = NULL;
 		check(moved >= 2, "%s: twice",
 		      nested_title("moved", loads ? "a control of L2's own" : ""));

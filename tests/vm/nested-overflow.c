@@ -31,8 +31,8 @@ static void overflow_row(const char *what, unsigned int to, bool taken, bool vec
 		in_front = nested_events(0) - nested_insns_of_l2(&nested.s.counter[0]) -
 			   nested_insns_after_exit(0);
 		nested.s.counter[0].start = -(in_front + to);
-		vm_stretch(&nested.vm, &nested.s);
-		must(++tries < VM_TRIES, "two stretches are alike");
+		vm_measure(&nested.vm, &nested.s);
+		must(++tries < VM_TRIES, "two measured regions are alike");
 		/* On AMD a tick of the host moves the PMI: the entry after it counts. */
 	} while (vm_seen.amd && tries < 5 &&
 		 !came_at(taken, (uint64_t)nested.l2.code + to - entry));
@@ -95,7 +95,7 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 		nested.s.counter[0].start = -(uint64_t)to;
 		tries = 0;
 		do {
-			vm_stretch(&nested.vm, &nested.s);
+			vm_measure(&nested.vm, &nested.s);
 		} while (bits && l1.exits == 1 && !vm_seen.pmis && !nested_undisturbed() &&
 			 ++tries < VM_TRIES);
 		want = nested.s.counter[0].start + nested_events(0);

@@ -15,9 +15,9 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
-/* As vm_guest_stretch(), without an APIC. */
+/* As vm_guest_region(), without an APIC. */
 static void guest_stretch(void *unused)
 {
 	struct vm_counter *c = &s.counter[0];
@@ -30,7 +30,7 @@ static void guest_stretch(void *unused)
 		wrmsr(MSR_P6_EVNTSEL0 + c->index, vm_selector(c));
 	}
 	wrmsr(vm_counter_msr(c), c->start & VM_MASK);
-	vm_stretch_asm(&s.frame);
+	vm_region_asm(&s.frame);
 	c->value = 0;
 	if (guest_faults)
 		return;
@@ -54,7 +54,7 @@ static void stretch(void)
 	f->off.write[0].value = 0;
 	do {
 		vm_call(&vm, guest_stretch, NULL);
-		must(++tries < VM_TRIES, "the host's ticks leave a stretch in peace");
+		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
 	} while (!vm_seen.mediated && !vm_ends_are_alike(f));
 }
 

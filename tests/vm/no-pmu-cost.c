@@ -2,7 +2,7 @@
 /*
  * Rule: a VM to which its owner gives no PMU pays nothing for one: an exit costs what it costs on the same host with the
  * parameter off, whatever of the host's wants to count (here its watchdog), and accesses no register of the PMU.  Of Intel's
- * the base reads IA32_DEBUGCTL before an entry and writes it behind the exit, which clears it and perf's FREEZE_IN_SMM with it;
+ * the base reads IA32_DEBUGCTL before an entry and writes it after the exit, which clears it and perf's FREEZE_IN_SMM with it;
  * of AMD's it reads that, which is a register of the PMU where it can freeze the counters (Zen 4).  The machine counts these.
  *
  * That is a model without leaf 0AH, without AMD's extended counters and PerfMonV2, as QEMU's pmu=off makes it.

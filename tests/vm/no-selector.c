@@ -156,7 +156,7 @@ static unsigned int freezes(void)
 
 int main(void)
 {
-	static struct vm_stretch s;
+	static struct vm_region s;
 	static struct vm_body body;
 	unsigned int i, k;
 	int fd;
@@ -184,10 +184,10 @@ int main(void)
 		check_between("accesses for exits", beside(fd, exit_often, "exits often"), 0,
 			      (vm_seen.amd ? freezes() : 2) * EXITS + EXITS / 10, "of the host, of a thousand");
 		s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		check_equal("awake: its count", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
 		check_equal("awake: PMIs", vm_seen.pmis, 1, "past its end once");
-		/* It ends with its selector off, and is put behind each of these. */
+		/* It ends with its selector off, and is put after each of these. */
 		for (i = 0; i < 6; i++)
 			vm_call(&vm, vm_guest_prepare, NULL);
 	}

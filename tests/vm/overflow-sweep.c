@@ -2,7 +2,7 @@
 /*
  * Rule: with a mediated vPMU each overflow is one PMI of the guest, wherever it happens.
  *
- *	everywhere	a counter passes its end by each event of a stretch in turn: by what exits, right before and behind it, by what
+ *	everywhere	a counter passes its end by each event of a measured region in turn: by what exits, right before and after it, by what
  *			KVM emulates and by what it does not
  *	in the handler	a second counter passes its end by each event in turn from the PMI of the first one on: with LVTPC masked,
  *			with the status read and not yet cleared, by the write that unmasks it, while NMIs are blocked
@@ -14,7 +14,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct vm_counter counters[] = {
 	{ .index = 0, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true },
@@ -32,7 +32,7 @@ static void run(unsigned int overflows)
 	uint64_t bits = 0, due = 0, status;
 	unsigned int i, p;
 
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	hardware = mark_read(TRUTH_PMIS) - hardware;
 	seen = vm_stat(&vm, "pmu_pmis") - seen;
 	emulated = vm_stat(&vm, "pmu_emulated_overflows") - emulated;
@@ -41,7 +41,7 @@ static void run(unsigned int overflows)
 		sum.wrong_counts += s.counter[i].value != vm_expected(&s, i);
 		due |= vm_bit(&s.counter[i]);
 	}
-	/* A stretch that a tick of the host has made run again adds its own to both. */
+	/* A measured region that a tick of the host has made run again adds its own to both. */
 	sum.wrong_pmis += seen != hardware || vm_seen.pmis > hardware + emulated || !vm_seen.pmis || vm_seen.pmis > overflows;
 	sum.pmis += vm_seen.pmis;
 	sum.hardware += hardware;
@@ -74,13 +74,13 @@ static void report(const char *what, unsigned int at_least, bool emulated)
 	};
 	unsigned int i;
 
-	note("%s: %u stretches, %llu PMIs; %llu of hardware, %llu of emulated overflows", what, sum.stretches,
+	note("%s: %u measured regions, %llu PMIs; %llu of hardware, %llu of emulated overflows", what, sum.stretches,
 	     (unsigned long long)sum.pmis, (unsigned long long)sum.hardware, (unsigned long long)sum.emulated);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		snprintf(line, sizeof(line), "%s: %s", what, bad[i].what);
-		check_equal(line, bad[i].value, 0, "in all stretches");
+		check_equal(line, bad[i].value, 0, "in all measured regions");
 	}
-	check(sum.stretches >= at_least, "%s: %u stretches", what, sum.stretches);
+	check(sum.stretches >= at_least, "%s: %u measured regions", what, sum.stretches);
 	check(sum.hardware && !sum.emulated == !emulated, "%s: some by hardware, %s by emulated instructions", what,
 	      emulated ? "some" : "none");
 	memset(&sum, 0, sizeof(sum));
@@ -97,7 +97,7 @@ static void everywhere(void)
 	s.n = 1;
 	s.body = &body;
 	s.counter[0].start = 0;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	events = s.counter[0].value;
 	/* Not in the two ends, whose exits have to be alike. */
 	for (k = 20; k < events - 40; k++) {

@@ -2,13 +2,13 @@
 /*
  * Rule: a counter that passes its end makes one PMI, at once, whoever has counted the last event, perf or KVM.
  *
- * The same stretch again and again, with a counter that starts one nearer to its end each time: so its end is at each of
- * the stretch's events once, plain or emulated, and behind the last one there is no PMI any more.
+ * The same measured region again and again, with a counter that starts one nearer to its end each time: so its end is at each of
+ * the measured region's events once, plain or emulated, and after the last one there is no PMI any more.
  *
  *	once	one PMI, or none if the end is not reached; no second one for what perf and KVM both have seen
  *	when	before the next instruction: as many events as there were to the end
- *	status	its bit is set when the PMI comes, and not again behind it (Intel)
- *	value	the counter goes on behind its end, and is exact
+ *	status	its bit is set when the PMI comes, and not again after it (Intel)
+ *	value	the counter goes on after its end, and is exact
  *
  * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's own rule.
  */
@@ -16,7 +16,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
@@ -68,7 +68,7 @@ static const struct {
 	  VM_INSNS, VM_KERNEL, 0, 0 },
 };
 
-/* More than what vm_stretch_asm executes behind the code. */
+/* More than what vm_region_asm executes after the code. */
 #define TAIL	40
 
 /* Only of the first few that are wrong. */
@@ -85,9 +85,9 @@ static void by_enabling(bool fixed)
 	s.counter[0] = (struct vm_counter) {
 		.fixed = fixed, .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -1,
 	};
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	vm_check(&s, fixed ? "the WRMSR that enables it, fixed" : "the WRMSR that enables it, general");
-	check(vm_seen.pmis && vm_seen.pmi[0].rip == (uint64_t)vm_switched, "the PMI comes right behind the WRMSR");
+	check(vm_seen.pmis && vm_seen.pmi[0].rip == (uint64_t)vm_switched, "the PMI comes right after the WRMSR");
 	s.interrupted = false;
 }
 
@@ -105,7 +105,7 @@ static void sweep(unsigned int row)
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	all = s.counter[0].value;
 	/* The first event that is in the code, and not yet in vm_switch. */
 	begin = rows[row].event == VM_BRANCHES ? 5 : rows[row].privilege == VM_USER ? 2 : vm_seen.amd ? 13 : 12;
@@ -114,12 +114,12 @@ static void sweep(unsigned int row)
 		uint64_t expected;
 		bool end;
 
-		/* Not in vm_switch, behind the code: what is there must not be interrupted. */
+		/* Not in vm_switch, after the code: what is there must not be interrupted. */
 		if (to + TAIL > all && to <= all)
 			continue;
 		s.counter[0] = counter;
 		s.counter[0].start = -to;
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		expected = vm_expected(&s, 0);
 		end = !(expected >> (VM_WIDTH - 1));	/* it has come from below zero */
 		ends += end;

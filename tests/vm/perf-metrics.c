@@ -129,7 +129,7 @@ static void overflow(void)
 	run(-4000, false);
 	check_equal("PMIs", vm_seen.pmis, 1, "the counter of slots has passed its end");
 	check_equal("status in the PMI", vm_seen.pmi[0].status, SLOTS_BIT | METRICS_BIT, "and the metrics with it");
-	check_equal("status behind it", g.status, 0, "cleared");
+	check_equal("status after it", g.status, 0, "cleared");
 }
 
 /* ---- by userspace */

@@ -122,7 +122,7 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 		add(o, RDMSR, MSR_IA32_PERFCTR0 + i, i < m->general, value_of(o, i, false));
 		add(o, RDMSR, MSR_IA32_PMC0 + i, i < m->general && m->full_width,
 		    value_of(o, i, false));
-		/* Behind eight selectors is another MSR. */
+		/* After eight selectors is another MSR. */
 		if (i < 8)
 			add(o, RDMSR, MSR_P6_EVNTSEL0 + i, i < m->general, o->selector);
 	}
@@ -694,7 +694,7 @@ static const struct row {
 	{ "an exit beside them", AN_EXIT, 0, NULL, NULL },
 	{ "another VM beside them", A_HOOK, 0, hook_other, NULL },
 	{ "they go", A_FRIEND, EVENTS_OFF, NULL, NULL },
-	{ "userspace looks behind them", A_HOOK, 0, hook_look, NULL },
+	{ "userspace looks after them", A_HOOK, 0, hook_look, NULL },
 };
 
 static void run_rows(void)
@@ -915,7 +915,7 @@ static void other_model_in_l2(const struct model *from, const struct model *to)
 		look_from_host(0);
 		vm_close(&vm);
 		snprintf(what, sizeof(what), "in L2, in place of \"%s\"%s", from->what,
-			 k ? ", behind a KVM_RUN that a signal ends" : "");
+			 k ? ", after a KVM_RUN that a signal ends" : "");
 		report(what);
 	}
 	check_equal("how often L2 has not ended by its call, or not begun", nested_failed, 0, "L1 takes nothing else");

@@ -19,7 +19,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 static uint64_t leaves;
 
 static struct {
@@ -73,7 +73,7 @@ static pid_t start_other(unsigned int cpu)
 	}
 }
 
-/* An overflow behind the mask. */
+/* An overflow after the mask. */
 static void masked(void)
 {
 	uint64_t pmis;
@@ -84,7 +84,7 @@ static void masked(void)
 	memcpy(s.counter, counters, sizeof(counters));
 	s.n = 1;
 	pmis = mark_read(TRUTH_PMIS);
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	check(s.counter[0].value < 2000, "a counter has passed its end, masked");
 	check_equal("PMIs of the guest", vm_seen.pmis, 0, "they are masked");
 	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, 0, "masked there: none is for KVM to drop");
@@ -127,7 +127,7 @@ static void run(unsigned int cpu, bool v2)
 		int fd = i & 1 ? event(cpu) : -1;
 
 		memcpy(s.counter, counters, sizeof(counters));
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		bad += vm_seen.pmis != 1;
 		if (fd >= 0)
 			close(fd);
@@ -138,7 +138,7 @@ static void run(unsigned int cpu, bool v2)
 	     v2 ? ", PerfMonV2" : "", others->opened,
 	     (unsigned long long)vm_stat(&vm, "pmu_loads"), (unsigned long long)vm_stat(&vm, "pmu_puts"),
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"));
-	check_equal("stretches without their PMI", bad, 0, "each has one");
+	check_equal("measured regions without their PMI", bad, 0, "each has one");
 	check(others->opened > 5, "events of the host came and went");
 	leaves += vm_stat(&vm, "pmu_reclaims");
 	masked();

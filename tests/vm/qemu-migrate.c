@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rule: a guest that counts and samples can be saved by QEMU in the middle of it, and goes on under the other kind of vPMU as
- * if nothing had been; on AMD its QEMU leaves the PMU behind, and perf in the guest counts again from when it programs it.
+ * if nothing had been; on AMD its QEMU leaves the PMU after, and perf in the guest counts again from when it programs it.
  *
  *	this test, on the host				the guest, which is this program too
  *
@@ -72,22 +72,22 @@ struct both {
 	"mov %[branches], %%rcx\n\t"							\
 	MARK_INSN "\n\t"
 
-/* As STRETCH(), but for two of the machine's counts; what the second readings add is alike at both ends. */
+/* As MEASURE(), but for two of the machine's counts; what the second readings add is alike at both ends. */
 static void __attribute__((noinline)) loop(struct both *s)
 {
-	asm volatile(STRETCH_READ
+	asm volatile(MEASURE_READ
 		     "mov %%rax, %%r13\n\t"
 		     READ_BRANCHES
 		     "mov %%rax, %%r15\n\t"
-		     STRETCH_IOCTL("enable")
+		     MEASURE_IOCTL("enable")
 		     "mov $4000000, %%ecx\n"
 		     "1: dec %%ecx\n\t"
 		     "jnz 1b\n\t"
-		     STRETCH_READ
+		     MEASURE_READ
 		     "mov %%rax, %%r14\n\t"
 		     READ_BRANCHES
 		     "mov %%rax, %%r12\n\t"
-		     STRETCH_IOCTL("disable")
+		     MEASURE_IOCTL("disable")
 		     "mov %%r13, %[first]\n\t"
 		     "mov %%r14, %[last]\n\t"
 		     "mov %%r15, %[first_branch]\n\t"
@@ -96,7 +96,7 @@ static void __attribute__((noinline)) loop(struct both *s)
 		       [first_branch] "=m" (s->branches_before), [last_branch] "=m" (s->branches_after)
 		     : [ioctl_fd] "m" (leader), [enable] "i" (PERF_EVENT_IOC_ENABLE),
 		       [disable] "i" (PERF_EVENT_IOC_DISABLE),
-		       [ask] "m" (stretch_ask), [which] "m" (insns_index), [branches] "m" (branches_index)
+		       [ask] "m" (measure_ask), [which] "m" (insns_index), [branches] "m" (branches_index)
 		     : "rax", "rcx", "rdx", "rdi", "rsi", "r8", "r9", "r10", "r11",
 		       "r12", "r13", "r14", "r15", "memory", "cc");
 }
@@ -288,7 +288,7 @@ static bool reload(bool wanted)
 	return mediated == wanted;
 }
 
-/* However the test ends, those behind it find KVM as it was. */
+/* However the test ends, those after it find KVM as it was. */
 static void leave(void)
 {
 	if (qemu > 0) {
@@ -556,7 +556,7 @@ static void check_exact(const struct round *r, const struct round *before)
 static void check_left_behind(const struct round *r, const struct round *before, uint64_t stopped, unsigned int moves)
 {
 	static const char why[] = "perf has taken it to be at its end at each move; at most the rest of this round is on top";
-	/* The counters see the end of a stretch a few instructions after the machine. */
+	/* The counters see the end of a measured region a few instructions after the machine. */
 	const long long jump = JUMP * moves, rest = r->to - stopped + 100;
 	const long long counted = r->count[SAMPLE] - before->count[SAMPLE], ended = r->count[SAMPLE] / PERIOD;
 

@@ -784,7 +784,7 @@ static void exact(struct slot *s)
 		wrong("an event of the host: errno %d", errno);
 	exact_slot = s;
 	exact_run();
-	apart = vm_apart(fd, exact_run);
+	apart = vm_host_event_delta(fd, exact_run);
 	close(fd);
 	look_at_program(&exact_program);
 	exact_looks++;

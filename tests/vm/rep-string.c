@@ -14,10 +14,10 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 static uint8_t __attribute__((used, aligned(VM_PAGE))) buffer[2 * VM_PAGE];
 
-/* RSI and RDI are free in a stretch; the direction flag is clear. */
+/* RSI and RDI are free in a measured region; the direction flag is clear. */
 static const struct {
 	const char *what;
 	unsigned int port, times;
@@ -68,7 +68,7 @@ static uint64_t retired(void)
 {
 	uint64_t exits;
 
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	exits = s.frame.truth[1][EXITS] - s.frame.truth[0][EXITS];
 	return vm_truth(&s, 0, VM_END) - vm_truth(&s, 0, VM_BEGIN) - (vm_seen.amd ? exits : 0);
 }
@@ -107,7 +107,7 @@ static void run(unsigned int row, bool user, bool fixed)
 
 	/* An end that is just not reached. */
 	s.counter[0].start = -(want + 9) & VM_MASK;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	snprintf(what, sizeof(what), "%s, %s, %s: PMIs", rows[row].what, user ? "user" : "kernel", fixed ? "fixed" : "general");
 	check_equal(what, vm_seen.pmis, 0, "the counter has nine to go in the end");
 }

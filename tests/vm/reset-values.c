@@ -2,7 +2,7 @@
 /*
  * Rule: a guest finds the PMU's registers as the manuals say, and they take what drivers write:
  *
- *	reset		Intel: all general counters are enabled in IA32_PERF_GLOBAL_CTRL behind RESET, so that who knows of version 1
+ *	reset		Intel: all general counters are enabled in IA32_PERF_GLOBAL_CTRL after RESET, so that who knows of version 1
  *			only, and never writes it, has counters that count (firmware, small kernels, unikernels)
  *	selectors	AMD: bits that are reserved or another mode's are ignored and no #GP (Linux's driver writes the host-only bit
  *			where a guest's program excludes guests, as rr does), and the counter counts
@@ -133,7 +133,7 @@ static void amd(void)
 			snprintf(what, sizeof(what), "selector %#x with %s", selectors[k], rows[i].what);
 			check_equal(what, g.faults, 0, "no #GP");
 			if (rows[i].counts)
-				check_equal(what, g.count, 1 + 1 + 100 + 2, "WRMSR, the entry behind it, the nops, two more");
+				check_equal(what, g.count, 1 + 1 + 100 + 2, "WRMSR, the entry after it, the nops, two more");
 			else
 				note("%s: counts %llu", what, (unsigned long long)g.count);
 			check_equal(what, g.selected & 0xffffffffULL & ~0x280000ULL, plain | (rows[i].bits & 1 << 20),

@@ -14,7 +14,7 @@
 static bool v2;			/* AMD: with a status, and a global control */
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static struct saved {
 	struct kvm_regs regs;
@@ -129,7 +129,7 @@ static void set_completed(struct vm *v)
 static const struct {
 	const char *what, *code;
 	void (*hook)(struct vm *vm);
-	int to;			/* the end of the counter: so many events before or behind the instruction; NEVER */
+	int to;			/* the end of the counter: so many events before or after the instruction; NEVER */
 #define NEVER 1000
 	int own;		/* what of the instruction itself a write leaves */
 } rows[] = {
@@ -144,7 +144,7 @@ static const struct {
 	{ "moved before its end", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 9, 0 },
 	{ "moved right before its end",
 	  "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 2, 0 },
-	{ "moved behind its end", "nop*20 hook nop*30 cpuid fep-nop", move, -9, 0 },
+	{ "moved after its end", "nop*20 hook nop*30 cpuid fep-nop", move, -9, 0 },
 	{ "set before the OUT is complete",
 	  "nop*50 cpuid fep-nop hook nop*100 cpuid fep-nop", set, NEVER, 1 },
 	{ "set when it is",
@@ -172,12 +172,12 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 	s.n = 1;
 	s.counter[0] = counter;
 	vm.hook = moves ? NULL : rows[row].hook;
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	snprintf(name, sizeof(name), "%s, %s, %s", rows[row].what, fixed ? "fixed" : "general",
 		 !interrupt ? "no interrupt" : vector ? "vector" : "NMI");
 	if (!moves) {
 		check_equal(name, s.counter[0].value, WRITTEN + vm_events(&s, 0, 0, VM_END) - 1 + rows[row].own,
-			    "what was written, and what came behind it");
+			    "what was written, and what came after it");
 		check(!vm_seen.pmis, "%s: no PMI", name);
 		return;
 	}
@@ -191,19 +191,19 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 	do {
 		to = vm_events(&s, 0, VM_BEGIN, 0) + 1 + rows[row].to;
 		s.counter[0].start = rows[row].to == NEVER ? 0 : -to;
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		must(++tries < VM_TRIES, "two tries are alike");
 	} while (rows[row].to >= 0 && rows[row].to != NEVER && vm_events(&s, 0, VM_BEGIN, 0) + 1 + rows[row].to != to);
 	vm_check(&s, name);
 	if (rows[row].to == 0 && vm_seen.pmis)
 		check_equal("where the PMI comes", vm_seen.pmi[0].rip - (uint64_t)body.code, body.point[0].next - (uint64_t)body.code,
-			    "right behind the instruction");
+			    "right after the instruction");
 
 	if (body.points > 1 || rows[row].to < 0)
 		return;
 	snprintf(what, sizeof(what), "%s: saved counter", name);
 	check_equal(what, vm_signed(saved.counter), vm_signed(s.counter[0].start + vm_events(&s, 0, VM_BEGIN, 0) + 1),
-		    "with the instruction that it stands behind");
+		    "with the instruction that it stands after");
 	bit = rows[row].to ? 0 : vm_bit(&s.counter[0]);
 	if (!vm_seen.amd || v2) {
 		snprintf(what, sizeof(what), "%s: saved status", name);

@@ -14,7 +14,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
@@ -77,7 +77,7 @@ static void all(const char *when)
 				continue;
 			s.n = 1;
 			s.counter[0] = counters[i];
-			vm_stretch(&vm, &s);
+			vm_measure(&vm, &s);
 			smis = mark_read(TRUTH_SMIS) - smis;
 			insns = mark_read(TRUTH_SMM_INSNS) - insns;
 			snprintf(what, sizeof(what), "%s, %s: %s", when, rows[row].what, counters[i].name);

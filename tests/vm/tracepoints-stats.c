@@ -9,7 +9,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch s;
+static struct vm_region s;
 
 /* What is counted: a tracepoint, a word in its line if it is not the name alone, and the statistic. */
 static const struct seen {
@@ -99,8 +99,8 @@ int main(void)
 	s.interrupted = true;
 	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
 	/* The first time brings in pages; then how many events there are. */
-	vm_stretch(&vm, &s);
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
+	vm_measure(&vm, &s);
 
 	for (i = 0; i < ARRAY_SIZE(all); i++)
 		stat[i] = vm_stat(&vm, all[i].stat);
@@ -109,10 +109,10 @@ int main(void)
 	hardware = mark_read(TRUTH_PMIS);
 	write_to(TRACING "trace", "");
 	trace(true);
-	/* By hardware behind all that is emulated, and by each event in a row, of which some are emulated. */
+	/* By hardware after all that is emulated, and by each event in a row, of which some are emulated. */
 	for (k = 0; k < 40; k++) {
 		s.counter[0].start = k < 10 ? -(s.counter[0].value - 100) : -(uint64_t)(30 + k);
-		vm_stretch(&vm, &s);
+		vm_measure(&vm, &s);
 		check(vm_seen.pmis == 1 || k, "a PMI of the guest");
 	}
 	trace(false);

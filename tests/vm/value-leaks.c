@@ -3,7 +3,7 @@
  * Rule: a guest with a mediated vPMU never sees a value of the host in a counter or in the status, whatever it has exited
  * for, and nobody in the host sees a value of the guest.
  *
- *	the guest	reads all its counters, by RDPMC and RDMSR, its status and global control right behind each exit: they
+ *	the guest	reads all its counters, by RDPMC and RDMSR, its status and global control right after each exit: they
  *			are to the last bit what it has written
  *	the host	reads all counters of the CPU by RDPMC, as anybody may who has mapped an event: this program between two
  *			KVM_RUNs, and a process of its own that takes the CPU whenever it can; a counter is 0 or an event's
@@ -295,7 +295,7 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 		}
 	}
 	note("%s, %s:", what, states[now]);
-	check_equal("what the guest reads and has not written", wrong, 0, "behind no exit");
+	check_equal("what the guest reads and has not written", wrong, 0, "after no exit");
 	check_equal("of that, values of the host", host, 0, "none");
 	check_equal("exits that were none", stayed, 0, "but for the first way, which is to stay");
 }

@@ -4,7 +4,7 @@
  *
  * The module that tests/kunit has for it keeps a CPU with interrupts off for some of the watchdog's periods: before there has
  * been such a VM, while there is one, and in the vCPU's own thread, as it handles a VM-exit with the guest's registers in the PMU.
- * With two CPUs, one of which finds it of the other, also right behind the VM-exit, in front of the fast paths.  With one there is
+ * With two CPUs, one of which finds it of the other, also right after the VM-exit, in front of the fast paths.  With one there is
  * nothing that could find that: the counters are the guest's.
  */
 #include <sched.h>
@@ -15,7 +15,7 @@
 #define TICKS	"ticks=400000000"
 
 static struct vm vm;
-static struct vm_stretch s;
+static struct vm_region s;
 
 static unsigned int said;
 
@@ -51,7 +51,7 @@ static void stuck_at(const char *tracepoint)
 	nothing_yet(tracepoint);
 	snprintf(command, sizeof(command), "insmod /lib/kunit/lockup.ko " TICKS " at=%s", tracepoint);
 	must(!system(command), "the vCPU is going to be stuck");
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	must(!system("rmmod lockup"), "and is not any more");
 	found(tracepoint);
 	check_equal("the guest's count over it", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
@@ -78,12 +78,12 @@ int main(void)
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };
-	vm_stretch(&vm, &s);
+	vm_measure(&vm, &s);
 	check(vm_seen.pmis == 1, "a VM with the PMU, and the watchdog on");
 	check_equal("its count", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
 	stuck("beside a VM");
-	vm_stretch(&vm, &s);
-	check_equal("its count behind that", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
+	vm_measure(&vm, &s);
+	check_equal("its count after that", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
 	stuck_at("kvm_cpuid");
 	if (n > 1)
 		stuck_at("kvm_exit");

@@ -15,7 +15,7 @@
 
 static struct vm vm;
 static struct vm_body body;
-static struct vm_stretch stretch;
+static struct vm_region stretch;
 
 static const struct vm_counter counter = {
 	.event = VM_INSNS, .privilege = VM_BOTH, .interrupt = true,
@@ -26,7 +26,7 @@ static void row(const char *what, uint64_t due, uint64_t seen)
 	sayf("row %s|%llu|%llu", what, (unsigned long long)due, (unsigned long long)seen);
 }
 
-/* A stretch with one counter; its code may set it to a value, and read it (vm/code.h). */
+/* A measured region with one counter; its code may set it to a value, and read it (vm/code.h). */
 static void run(const char *code, enum vm_privilege privilege, uint64_t set)
 {
 	stretch.body = &body;
@@ -36,7 +36,7 @@ static void run(const char *code, enum vm_privilege privilege, uint64_t set)
 	body.get = body.set[0].msr = vm_counter_msr(&counter);
 	body.set[0].value = set;
 	vm_body(&body, code);
-	vm_stretch(&vm, &stretch);
+	vm_measure(&vm, &stretch);
 }
 
 static void deny(struct vm *vm)
@@ -93,7 +93,7 @@ static void cpuid(uint64_t times)
 
 /*
  * The counter passes its end by the very instruction that halts the guest: enabling WRMSR, ten NOPs, STI, HLT; and on AMD
- * the VMRUN with which the host goes on behind the WRMSR counts as well.
+ * the VMRUN with which the host goes on after the WRMSR counts as well.
  */
 #define TO_HLT		(1 + 10 + 1 + 1 + vm_seen.amd)
 

@@ -99,7 +99,7 @@ void nested_defaults(void)
 
 void nested_counter(enum vm_event event, enum vm_privilege privilege, bool fixed, bool interrupt)
 {
-	struct vm_stretch *s = &nested.s;
+	struct vm_region *s = &nested.s;
 
 	s->counter[s->n] = (struct vm_counter){
 		.event = event,
@@ -191,10 +191,10 @@ void nested_measure(void)
 	unsigned int tries = 0;
 
 	/* The first run has page faults. */
-	vm_stretch(&nested.vm, &nested.s);
+	vm_measure(&nested.vm, &nested.s);
 	do {
-		vm_stretch(&nested.vm, &nested.s);
+		vm_measure(&nested.vm, &nested.s);
 		must(!nested_failed, "L1 enters L2");
-		must(++tries < VM_TRIES, "the host's ticks leave a stretch in peace");
+		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
 	} while (l1.exits == 1 && !vm_seen.pmis && !nested_undisturbed());
 }

@@ -32,7 +32,7 @@ unsigned int vm_write(unsigned int i)
 	return vm_seen.amd ? i : 0;
 }
 
-uint64_t vm_truth(const struct vm_stretch *s, unsigned int i, int place)
+uint64_t vm_truth(const struct vm_region *s, unsigned int i, int place)
 {
 	const struct vm_counter *c = &s->counter[i];
 	bool insns = c->event == VM_INSNS;
@@ -60,7 +60,7 @@ uint64_t vm_truth(const struct vm_stretch *s, unsigned int i, int place)
 	return (c->privilege & VM_KERNEL ? kernel : 0) + (c->privilege & VM_USER ? user : 0);
 }
 
-uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int from, int to)
+uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to)
 {
 	const struct vm_counter *c = &s->counter[i];
 	const struct vm_body *body = s->body;
@@ -94,12 +94,12 @@ uint64_t vm_events(const struct vm_stretch *s, unsigned int i, int from, int to)
 	return n;
 }
 
-uint64_t vm_expected(const struct vm_stretch *s, unsigned int i)
+uint64_t vm_expected(const struct vm_region *s, unsigned int i)
 {
 	return (s->counter[i].start + vm_events(s, i, VM_BEGIN, VM_END)) & VM_MASK;
 }
 
-uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i, int from, unsigned int p)
+uint64_t vm_pmi_events(const struct vm_region *s, unsigned int i, int from, unsigned int p)
 {
 	const struct vm_counter *c = &s->counter[i];
 	const struct vm_pmi *pmi = &vm_seen.pmi[p];
@@ -125,7 +125,7 @@ uint64_t vm_pmi_events(const struct vm_stretch *s, unsigned int i, int from, uns
  * emulated event, after which the counter is set anew, left one event to go.  Return true if the
  * last event but one before @rip was emulated.
  */
-static bool one_to_go(const struct vm_stretch *s, unsigned int i, uint64_t rip)
+static bool one_to_go(const struct vm_region *s, unsigned int i, uint64_t rip)
 {
 	const struct vm_counter *c = &s->counter[i];
 	const struct vm_body *body = s->body;
@@ -150,7 +150,7 @@ static bool one_to_go(const struct vm_stretch *s, unsigned int i, uint64_t rip)
 	return false;
 }
 
-uint64_t vm_pmi_late(const struct vm_stretch *s, unsigned int i, int from, unsigned int p,
+uint64_t vm_pmi_late(const struct vm_region *s, unsigned int i, int from, unsigned int p,
 		     uint64_t to)
 {
 	const struct vm_pmi *pmi = &vm_seen.pmi[p];
@@ -160,7 +160,7 @@ uint64_t vm_pmi_late(const struct vm_stretch *s, unsigned int i, int from, unsig
 	       0 : late;
 }
 
-bool vm_pmi_in_code(const struct vm_stretch *s, unsigned int p)
+bool vm_pmi_in_code(const struct vm_region *s, unsigned int p)
 {
 	uint64_t first = (uint64_t)s->body->code, rip = vm_seen.pmi[p].rip;
 
@@ -172,7 +172,7 @@ long long vm_signed(uint64_t value)
 	return (long long)(value << (64 - VM_WIDTH)) >> (64 - VM_WIDTH);
 }
 
-void vm_check(const struct vm_stretch *s, const char *what)
+void vm_check(const struct vm_region *s, const char *what)
 {
 	const struct vm_counter *c = &s->counter[0];
 	uint64_t bit = vm_bit(c), value = c->start & VM_MASK, wrong = 0, now;

@@ -89,9 +89,9 @@ vm_switched:
 	store_count READ_EXITS
 	ret
 
-/* void vm_stretch_asm(struct vm_frame *frame) */
-	.globl	vm_stretch_asm
-vm_stretch_asm:
+/* void vm_region_asm(struct vm_frame *frame) */
+	.globl	vm_region_asm
+vm_region_asm:
 	push_callee_saved
 	mov	%rdi, %r15
 	mov	%r15, %rbp

@@ -76,9 +76,9 @@ void vm_guest_wake(void)
 		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 1 << 22);
 }
 
-void vm_guest_stretch(void *argument)
+void vm_guest_region(void *argument)
 {
-	struct vm_stretch *s = argument;
+	struct vm_region *s = argument;
 	unsigned int i;
 
 	vm_seen.pmis = vm_seen.irqs = 0;
@@ -98,7 +98,7 @@ void vm_guest_stretch(void *argument)
 	}
 	for (i = 0; i < s->n; i++)
 		wrmsr(vm_counter_msr(&s->counter[i]), s->counter[i].start & VM_MASK);
-	vm_stretch_asm(&s->frame);
+	vm_region_asm(&s->frame);
 	s->irqs = vm_seen.irqs;
 	/* Take the interrupts that the region has left pending. */
 	asm volatile("sti\n\tnop\n\tcli" : : : "memory");

@@ -68,7 +68,7 @@ struct vm_switch {
 	} write[VM_MSRS];
 };
 
-/* A measured region as vm_stretch_asm() sees it; aligned, so that it is in one page. */
+/* A measured region as vm_region_asm() sees it; aligned, so that it is in one page. */
 struct vm_frame {
 	uint64_t truth[2][TRUTHS];
 	void *body;
@@ -137,7 +137,7 @@ extern const struct vm_far_pointer {
 /* guest.S */
 extern char vm_entry[], vm_vectors[], vm_pmi_entry[], vm_irq_entry[], vm_to_kernel[], vm_switched[];
 extern char guest_gp_entry[];
-void vm_stretch_asm(struct vm_frame *frame);
+void vm_region_asm(struct vm_frame *frame);
 
 /*
  * What KVM emulates of the PMI's handler: reading and clearing the status, unless the guest
@@ -159,8 +159,8 @@ void vm_guest_prepare(void *unused);
 /* Enable a selector that counts in no mode, to have a mediated vCPU's PMU loaded. */
 void vm_guest_wake(void);
 
-/* Set the counters of a struct vm_stretch to their start, run its code, read the counters. */
-void vm_guest_stretch(void *argument);
+/* Set the counters of a struct vm_region to their start, run its code, read the counters. */
+void vm_guest_region(void *argument);
 
 /* Instructions that may fault: a #GP is counted, and skips its instruction of two bytes. */
 extern volatile uint32_t guest_faults;

@@ -25,7 +25,7 @@ static struct reading __attribute__((noinline)) take_reading(int fd)
 	return r;
 }
 
-int64_t vm_apart(int fd, void (*run)(void))
+int64_t vm_host_event_delta(int fd, void (*run)(void))
 {
 	struct reading before, after;
 	unsigned int i, tries = 0;

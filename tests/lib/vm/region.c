@@ -45,7 +45,7 @@ bool vm_ends_are_alike(const struct vm_frame *f)
 	return vm_interruptions(f, 0) <= most && vm_interruptions(f, 1) <= most;
 }
 
-void vm_stretch(struct vm *vm, struct vm_stretch *s)
+void vm_measure(struct vm *vm, struct vm_region *s)
 {
 	struct vm_frame *f = &s->frame;
 	unsigned int i, tries = 0;
@@ -70,7 +70,7 @@ void vm_stretch(struct vm *vm, struct vm_stretch *s)
 		if (vm->before)
 			vm->before(vm);
 		s->interrupts = mark_read(TRUTH_EXITS_BY_REASON + SVM_EXIT_INTR);
-		vm_call(vm, vm_guest_stretch, s);
-		must(++tries < VM_TRIES, "the host's ticks leave a stretch in peace");
+		vm_call(vm, vm_guest_region, s);
+		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
 	} while (!s->interrupted && !vm_ends_are_alike(f));
 }
