@@ -79,9 +79,9 @@ conflict() {
 	level=${level%%-*}
 	reset
 	back "$older"
-	p=patches/$base/$(sed -e 's/[[:space:]]*#.*//' -e '/./!d' patches/$base/series | tail -n 1)
-	printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -4,1 +4,1 @@\n-SUBLEVEL = %s\n+SUBLEVEL = %s0\n' \
-		"$level" "$level" >> "$p"
+	p=patches/$base/$(sed -e 's/[[:space:]]*#.*//' -e '/^[^ ]/!d' patches/$base/series | tail -n 1)
+	printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -3,3 +3,3 @@\n PATCHLEVEL = %s\n-SUBLEVEL = %s\n+SUBLEVEL = %s0\n EXTRAVERSION =\n' \
+		"${base#*.}" "$level" "$level" >> "$p"
 	rm -rf "$work/before"
 	cp -r patches "$work/before"
 }
@@ -95,11 +95,13 @@ ok "the base is as it was" as_it_was
 scripts/cmd/rebase $base > "$work/log" 2>&1
 ok "calling it again says what is left" grep -q "middle of a rebase to $newest: Makefile:4" "$work/log"
 ok "and changes nothing" as_it_was
-repository=build/$base/rebase
+repository=build/$base/linux
+export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost
 (cd $repository && git checkout -q --theirs Makefile && git add Makefile &&
 	GIT_EDITOR=true git rebase --continue) > "$work/log" 2>&1
 ok "a person has finished it, and it goes on" scripts/cmd/rebase $base
 ok "the pin has moved" cmp "$work/want/$base/base" $pin
 ok "the change is what the person made of it" grep -q "^+SUBLEVEL = " "$p"
-ok "no repository is left" test ! -e $repository
+ok "the tree is of the new source" git -C $repository log -1 --format=%s base
+ok "and its commits are those of the series" test -z "$(scripts/cmd/tree --quiet $base 2>&1)"
 echo "1..$n"
