@@ -13,19 +13,14 @@ import shutil
 import subprocess
 import sys
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lib"))
+
+from kvmpmu import Failed, TOP      # noqa: E402
+
 PROOF = os.path.join(TOP, "tests/proof")
 HEADER = os.path.join(TOP, "arch/x86/kvm/pmc_count.h")
 CBMC = os.path.join(TOP, "build/proof/bin/cbmc")
 MODELS = ("prove_reference", "prove_stretch", "prove_history")
-
-
-class Failed(Exception):
-    """No verdict: a cause in one line, and the command to go on with."""
-
-    def __init__(self, cause, command):
-        super().__init__(cause)
-        self.command = command
 
 
 class Results:
@@ -53,7 +48,7 @@ def run_test(body):
     try:
         body(results)
     except Failed as failed:
-        results.say(False, str(failed), ["next: " + failed.command])
+        results.say(False, str(failed), ["next: " + failed.following])
     return results.done()
 
 

@@ -43,13 +43,17 @@ import zlib
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import image                    # noqa: E402
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+import iso                      # noqa: E402
 import judge                    # noqa: E402
+import programs                 # noqa: E402
+import variants                 # noqa: E402
 import watch                    # noqa: E402
 from watch import launcher      # noqa: E402
-from image import Failed, TOP, commit   # noqa: E402
+from kvmpmu import Failed, VENDORS, after, check_base, check_vendor, commit, known_bases   # noqa: E402
 
-VENDORS = ("intel", "amd")
 LEVELS = ("tool", "bare", "host", "vm", "guest")
 SETTINGS = ("model", "perfmon", "kargs", "kvm", "env")
 KEYS = {"name", "level", "file", "vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "selftest", "run"} | set(SETTINGS)
@@ -248,13 +252,6 @@ def watched_part(cases, wanted):
     return [case for case in cases if "-debug" not in case.base or case.base.startswith(turn)], "%s of %s" % (turn, " ".join(hosts))
 
 
-def known_bases():
-    """The directories under patches/ are the only list of bases."""
-    names = os.listdir(os.path.join(TOP, "patches")) if os.path.isdir(os.path.join(TOP, "patches")) else []
-    return sorted((name for name in names if re.fullmatch(r"\d+\.\d+", name)),
-                  key=lambda name: [int(part) for part in name.split(".")])
-
-
 def plain_cases(stanzas, options):
     """Each test as its stanza has it, where vendor and base were chosen."""
     bases = known_bases()
@@ -279,8 +276,8 @@ def plain_cases(stanzas, options):
             wanted = stanza.get("bases", " ".join(bases)).split()
             if not named(stanza) and options.base not in wanted:
                 continue
-            base, mediated = options.base.partition("-")[0], options.base.endswith(image.MEDIATED)
-            if options.base not in wanted and {base, base + image.MEDIATED * mediated} & set(wanted):
+            base, mediated = options.base.partition("-")[0], options.base.endswith(variants.MEDIATED)
+            if options.base not in wanted and {base, base + variants.MEDIATED * mediated} & set(wanted):
                 # A variant that was asked for by name gets every test of its base, and of what else it is.
                 wanted = [options.base]
             for base in wanted:
@@ -346,12 +343,12 @@ def log_directory(options, place, name):
 def run_boots(options, cases, report):
     """Cases of one setup, in as many boots as it takes."""
     first = cases[0]
-    programs = {case.name: image.program(case.file) for case in cases}
-    selftests = {case.selftest: image.selftest(case.selftest, case.base) for case in cases if case.selftest}
-    environment = {"VENDOR": first.vendor, "BASE": image.variant(first.base)[0], "VARIANT": first.base,
+    binaries = {case.name: programs.program(case.file) for case in cases}
+    selftests = {case.selftest: programs.selftest(case.selftest, case.base) for case in cases if case.selftest}
+    environment = {"VENDOR": first.vendor, "BASE": variants.variant(first.base).base, "VARIANT": first.base,
                    "CPUS": first.cpus, "MODEL": first.model, "PERFMON": first.perfmon,
-                   "GUEST_KARGS": image.KARGS + image.clock_kargs(first.ips), "GUEST_CPUS": first.vcpus,
-                   "KVM_PARAMS": image.kvm_params(first.base, first.vendor) + " " + first.kvm}
+                   "GUEST_KARGS": iso.KARGS + iso.clock_kargs(first.ips), "GUEST_CPUS": first.vcpus,
+                   "KVM_PARAMS": variants.kvm_params(first.base, first.vendor) + " " + first.kvm}
     environment.update(word.partition("=")[::2] for word in first.env.split())
     setup = "-".join([first.vendor + "+" * bool(first.configuration) + first.configuration]
                      + (["%dcpus" % first.cpus] if first.cpus > 1 else []) + (["%dvcpus" % first.vcpus] if first.vcpus > 1 else [])
@@ -364,9 +361,9 @@ def run_boots(options, cases, report):
     for number in range(1, len(cases) + 1):
         logs = log_directory(options, first.base, "%s-%d" % (setup, number))
         shown = os.path.relpath(logs, TOP) if logs.startswith(TOP + os.sep) else logs
-        iso = os.path.join(logs, "boot.iso")
-        plan = [(case.level, case.name, programs[case.name], case.selftest) for case in cases]
-        image.boot(iso, first.base, plan, environment, first.kargs + image.clock_kargs(first.ips),
+        cd = os.path.join(logs, "boot.iso")
+        plan = [(case.level, case.name, binaries[case.name], case.selftest) for case in cases]
+        iso.boot(cd, first.base, plan, environment, first.kargs + iso.clock_kargs(first.ips),
                    [("selftests/" + name, path) for name, path in selftests.items()])
         channel = judge.Channel([case.name for case in cases])
         limits = {case.name: case.limit * options.slow for case in cases}
@@ -377,14 +374,14 @@ def run_boots(options, cases, report):
 
         began = time.monotonic()
         progress("boot %s/%s: %d test%s" % (first.base, os.path.basename(logs), len(cases), "s"[:len(cases) != 1]))
-        machine = watch.Machine(shlex.split(options.machine), logs, first.vendor, ["--iso", iso], first.cpus, first.model,
+        machine = watch.Machine(shlex.split(options.machine), logs, first.vendor, ["--iso", cd], first.cpus, first.model,
                                 first.perfmon, first.memory, first.ips, progress if options.verbose else None)
         try:
             reason, _ = watch.watch(machine, channel.feed, limit, stopping)
         finally:
             machine.end()
             if not options.keep:
-                os.unlink(iso)
+                os.unlink(cd)
         if reason == "nostart":
             raise Failed(machine.complaint(), "tools/machine/build")
         console = machine.console_text()
@@ -404,7 +401,7 @@ def run_boots(options, cases, report):
 def run_bare(options, cases, report):
     case = cases[0]
     logs = log_directory(options, "machine", case.title.replace("/", "-"))
-    rom = image.rom(case.file, os.path.join(logs, "test.rom"))
+    rom = programs.rom(case.file, os.path.join(logs, "test.rom"))
     said = bytearray()
     machine = watch.Machine(shlex.split(options.machine), logs, case.vendor, ["--rom", rom], case.cpus, case.model,
                             case.perfmon, 64, show=progress if options.verbose else None)
@@ -515,11 +512,8 @@ def arguments():
     if options.help:
         print(__doc__.strip())
         raise SystemExit(0)
-    if options.vendor not in VENDORS + ("all",):
-        raise Failed("unknown vendor '%s', there are intel and amd" % options.vendor, "make test VENDOR=intel")
-    if options.base != "all" and options.base.partition("-")[0] not in known_bases():
-        raise Failed("unknown base '%s', there are: %s" % (options.base, " ".join(known_bases())),
-                     "make test BASE=%s" % (known_bases() or ["6.1"])[0])
+    check_vendor(options.vendor, "test")
+    check_base(options.base, "test")
     options.tests = [word for pattern in options.tests for word in pattern.split()]
     if options.logs:
         options.logs = os.path.abspath(options.logs)
@@ -535,7 +529,7 @@ def run(options):
             print(case.title)
         return 0
     for base in sorted({case.base for case in cases if case.base}):
-        image.kernel_paths(base)
+        variants.kernel_paths(base)
     if said:
         progress(said + ("" if options.matrix == "all" else "; all: tests/runner/run.py --matrix all"))
     with watch.alone(options.logs or os.path.join(TOP, "build"), progress):
@@ -586,7 +580,7 @@ def main():
         progress("run: %s\nnext: %s" % (failed, failed.following))
         return 2
     except OSError as error:
-        progress("run: %s\nnext: %s" % (error, watch.after(error, "make test")))
+        progress("run: %s\nnext: %s" % (error, after(error, "make test")))
         return 2
     except KeyboardInterrupt:
         print("Bail out! interrupted", flush=True)

@@ -3,7 +3,6 @@
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import importlib.machinery
 import importlib.util
@@ -13,14 +12,9 @@ import signal
 import subprocess
 import time
 
-from image import TOP
+from kvmpmu import TOP
 
 LAUNCHER = [os.path.join(TOP, "tools/machine/machine")]
-
-
-def after(error, again):
-    """The next command after an OSError."""
-    return "df -h build" if error.errno in (errno.ENOSPC, errno.EDQUOT) else again
 
 
 def _end_with_parent():

@@ -15,16 +15,18 @@ import time
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(TOP, "tests/runner"))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
-import image    # noqa: E402
-import watch    # noqa: E402
+import iso                              # noqa: E402
+import watch                            # noqa: E402
+from programs import program            # noqa: E402
+from variants import kvm_params         # noqa: E402
 
 
-def run(place, number, vendor, cpus, iso):
+def run(place, number, vendor, cpus, cd):
     """One run: its verdicts and its truth."""
     files = {name: os.path.join(place, "%s%d" % (name, number)) for name in ("verdict", "truth")}
-    command = watch.LAUNCHER + ["--vendor", vendor, "--cpus", str(cpus), "--timeout", "120", "--iso", iso]
+    command = watch.LAUNCHER + ["--vendor", vendor, "--cpus", str(cpus), "--timeout", "120", "--iso", cd]
     for name, path in files.items():
         command += ["--" + name, path]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -41,16 +43,16 @@ def main():
     place, bad, count = tempfile.mkdtemp(prefix="again."), 0, 0
     try:
         for vendor, cpus in (("intel", 1), ("amd", 2)):
-            iso = os.path.join(place, "boot.iso")
-            plan = [("host", "host/count", image.program("tests/host/count.c")),
+            cd = os.path.join(place, "boot.iso")
+            plan = [("host", "host/count", program("tests/host/count.c")),
                     ("guest", "guest/perf-stat", os.path.join(TOP, "tests/host/perf-stat.sh"))]
             environment = {"VENDOR": vendor, "BASE": bases[0], "CPUS": cpus, "PERFMON": "",
-                           "KVM_PARAMS": image.kvm_params(bases[0], vendor),
-                           "GUEST_KARGS": image.KARGS}
-            image.boot(iso, bases[0], plan, environment)
-            first = run(place, 1, vendor, cpus, iso)
+                           "KVM_PARAMS": kvm_params(bases[0], vendor),
+                           "GUEST_KARGS": iso.KARGS}
+            iso.boot(cd, bases[0], plan, environment)
+            first = run(place, 1, vendor, cpus, cd)
             time.sleep(1.1)     # another second of the day
-            second = run(place, 2, vendor, cpus, iso)
+            second = run(place, 2, vendor, cpus, cd)
             for what, good, more in (
                     ("both runs come to their end", first[0] == second[0] == 0 and "\ndone\n" in first[1]["verdict"],
                      first[2] + second[2]),

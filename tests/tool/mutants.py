@@ -20,11 +20,11 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runner"))
-
-from image import commit        # noqa: E402
-
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+from kvmpmu import Failed, VENDORS, commit   # noqa: E402
+
 LIST = "tests/vm/mutants"
 STOCK = ("stock", "debug-stock")
 # Where the parameter is made; it is known behind the includes of each header.
@@ -34,14 +34,6 @@ DECLARE = "\nextern int kvm_mutant;\n"
 
 
 SHARES = 4          # all of them take some 20 minutes on two cores
-
-
-class Failed(Exception):
-    """One line for the user; following is the next command."""
-
-    def __init__(self, line, following):
-        super().__init__(line)
-        self.following = following
 
 
 def stanzas(path):
@@ -176,7 +168,7 @@ def main():
         fails = mutant.get("fails", "")
         for test in (fails or right).split():
             name = "vm/%s/%s" % (mutant["name"], test)
-            vendors = mutant.get("vendors", tests[test].get("vendors", "intel amd"))
+            vendors = mutant.get("vendors", tests[test].get("vendors", " ".join(VENDORS)))
             kvm = tests[test].get("kvm", "") + (" kvm.mutant=%d" % number if mutant["name"] not in STOCK else "")
             cpu = {key: mutant[key] for key in ("model", "perfmon") if key in mutant}
             cases.setdefault(variant, []).append((name, {**tests[test], "kvm": kvm, "vendors": vendors, **cpu}))
@@ -201,7 +193,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except Failed as failed:
-        print("mutants: %s\nnext: %s" % (failed, failed.following), file=sys.stderr)
-        sys.exit(2)
+        print(failed.explain("mutants"), file=sys.stderr)
+        sys.exit(failed.status)
     except subprocess.CalledProcessError as failed:
         sys.exit(failed.returncode)

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian's perf in a guest, beside what the machine itself counted; KVM before and after our series; and a mediated vPMU.
 
-run --base BASE [--vendor intel|amd]
-
 Boots the base on the machine, once as an Intel and once as an AMD host (or as the one asked for), starts a guest in each,
 runs perf stat and perf record in it on a workload (tests/rootfs/loop.c) that sets a mark where it begins and where it ends, and
 prints what perf counted, what the machine counted from mark to mark, and the VM-exits and PMIs in between.  Then a small
@@ -18,7 +16,6 @@ Exit status: 1 the guest did not come to its end, 2 wrong usage or something is 
 130 interrupted.
 """
 
-import argparse
 import concurrent.futures
 import json
 import os
@@ -31,14 +28,16 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(TOP, "tests/runner"))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
-import image                # noqa: E402
-import judge                # noqa: E402
-import watch                # noqa: E402
-from image import Failed    # noqa: E402
+import iso                                      # noqa: E402
+import judge                                    # noqa: E402
+import watch                                    # noqa: E402
+from kvmpmu import (Failed, Parser, VENDORS, after, check_base, check_vendor,   # noqa: E402
+                    known_bases)
+from programs import program                    # noqa: E402
+from variants import kernel_paths, kvm_params   # noqa: E402
 
-VENDORS = ("intel", "amd")
 LIMIT = 90          # seconds for a step: the boots of host and guest, or all of perf's runs
 PERIOD = re.compile(r"(.*)/(\d+)")
 
@@ -139,19 +138,19 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
     logs = os.path.join(TOP, "build", base, "logs", name)
     shutil.rmtree(logs, ignore_errors=True)
     os.makedirs(logs)
-    iso = os.path.join(logs, "boot.iso")
-    environment = {"VENDOR": vendor, "BASE": base, "CPUS": cpus, "MODEL": model, "PERFMON": "", "GUEST_KARGS": image.KARGS,
-                   "KVM_PARAMS": image.kvm_params(variant, vendor)}
-    image.boot(iso, variant, plan, environment, kargs)
+    cd = os.path.join(logs, "boot.iso")
+    environment = {"VENDOR": vendor, "BASE": base, "CPUS": cpus, "MODEL": model, "PERFMON": "", "GUEST_KARGS": iso.KARGS,
+                   "KVM_PARAMS": kvm_params(variant, vendor)}
+    iso.boot(cd, variant, plan, environment, kargs)
     channel = judge.Channel([name for _, name, _ in plan])
     began = time.monotonic()
-    machine = watch.Machine(watch.LAUNCHER, logs, vendor, ["--iso", iso], cpus, model,
+    machine = watch.Machine(watch.LAUNCHER, logs, vendor, ["--iso", cd], cpus, model,
                             show=say if os.environ.get("V") == "1" else None)
     try:
         reason, _ = watch.watch(machine, channel.feed, lambda: (LIMIT, channel.progress), stopping)
     finally:
         machine.end()
-        os.unlink(iso)
+        os.unlink(cd)
     if reason == "nostart":
         raise Failed(machine.complaint(), "tools/machine/build")
     verdicts = judge.close_boot(channel, reason, machine.console_text())
@@ -161,7 +160,8 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
         if not channel.finished() or verdict is None or any(line.startswith("not ok") for line in verdict.lines) or \
            not any(line.startswith("1..") for line in verdict.lines):
             why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else reason
-            raise Failed("%s: %s did not come to its end: %s" % (vendor, name, why), "less %s/console" % where)
+            raise Failed("%s: %s did not come to its end: %s" % (vendor, name, why),
+                         "less %s/console" % where, 1)
     kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU"}
     say("  %s%s%s: %.1f s, logs in %s" % (vendor, kinds.get(kind, ""), ", " + kargs if kargs else "",
                                           time.monotonic() - began, where))
@@ -189,7 +189,7 @@ def release(base):
 
 def has_mediated(base):
     """Is there the parameter in the base's modules?"""
-    for path in image.kernel_paths(base)[2]:
+    for path in kernel_paths(base)[2]:
         with open(path, "rb") as module:
             if b"enable_mediated_pmu" in module.read():
                 return True
@@ -202,7 +202,7 @@ def perf_in_guest(vendor, verdicts, logs):
     truths = stretches(os.path.join(logs, "truth"))
     if len(rows) != len(truths):
         raise Failed("%s: guest/report did not come to its end: %d marks for %d rows" % (vendor, len(truths), len(rows)),
-                     "less %s/console" % os.path.relpath(logs, TOP))
+                     "less %s/console" % os.path.relpath(logs, TOP), 1)
     return rows, truths
 
 
@@ -220,8 +220,9 @@ def costs(verdicts):
 
 def measure(base, vendor, mediated, stopping):
     """Rows of perf-based and of mediated guests, of what is before and after, and of costs."""
-    program, cost = image.program("tools/demo/accounting.c"), [("vm", "vm/cost", image.program("tests/vm/cost.c"))]
-    plan = [("vm", "vm/accounting", program)] + cost + [("guest", "guest/report", os.path.join(TOP, "tools/demo/guest.sh"))]
+    cost = [("vm", "vm/cost", program("tests/vm/cost.c"))]
+    plan = [("vm", "vm/accounting", program("tools/demo/accounting.c"))] + cost
+    plan += [("guest", "guest/report", os.path.join(TOP, "tools/demo/guest.sh"))]
     perf_based, logs = boot(base, vendor, plan, stopping)
     first, second, spent = list(table(vendor, *perf_in_guest(vendor, perf_based, logs))), [], []
     stock, _ = boot(base + "-stock", vendor, plan[:1], stopping)
@@ -258,22 +259,15 @@ def show(head, blocks):
 
 
 def arguments():
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            raise Failed(message, "tools/demo/demo.py --help")
-
-    parser = Parser(prog="run", add_help=False, allow_abbrev=False)
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--base", default="6.1")
-    parser.add_argument("--vendor", default="all")
+    """Return the options, or raise Failed."""
+    parser = Parser("tools/demo/demo.py", __doc__)
+    parser.add_argument("--base", metavar="BASE", default=known_bases()[0],
+                        help="the base to boot (default: %(default)s)")
+    parser.add_argument("--vendor", metavar="VENDOR", default="all",
+                        help="the host's CPU: intel, amd or all (default: all)")
     options = parser.parse_args()
-    if options.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
-    if options.vendor not in VENDORS + ("all",):
-        raise Failed("unknown vendor '%s', there are intel and amd" % options.vendor, "make run VENDOR=intel")
-    if not os.path.isdir(os.path.join(TOP, "patches", options.base)):
-        raise Failed("unknown base '%s'" % options.base, "make run BASE=6.1")
+    check_vendor(options.vendor, "run")
+    check_base(options.base, "run", more=False)
     return options
 
 
@@ -289,7 +283,7 @@ def main():
         vendors = VENDORS if options.vendor == "all" else (options.vendor,)
         host = variant_of(options.base)
         for variant in (host, host + "-stock"):
-            image.kernel_paths(variant)
+            kernel_paths(variant)
         say("base %s%s: a guest under KVM on the machine, as %s"
             % (options.base, DEBIAN_OWN if host != options.base else "",
                " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
@@ -327,10 +321,10 @@ def main():
         print(PAIR_NOTES, end="", flush=True)
         return 0
     except Failed as failed:
-        say("report: %s\nnext: %s" % (failed, failed.following))
-        return 1 if "did not come to its end" in str(failed) else 2
+        say(failed.explain("report"))
+        return failed.status
     except OSError as error:
-        say("report: %s\nnext: %s" % (error, watch.after(error, "make run")))
+        say("report: %s\nnext: %s" % (error, after(error, "make run")))
         return 2
     except KeyboardInterrupt:
         say("report: interrupted\nnext: make run")

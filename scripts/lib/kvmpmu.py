@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What all Python programs of this repository share.
+
+A program imports it with
+
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+where TOP is the top of the repository, found from the program's own path.
+"""
+
+import argparse
+import errno
+import os
+import re
+import subprocess
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+VENDORS = ("intel", "amd")
+
+
+class Failed(Exception):
+    """An error that a user has to see: one line, and the next command.
+
+    line        what is wrong
+    following   the command that finds out more or mends it
+    status      the program's exit status
+    """
+
+    def __init__(self, line, following, status=2):
+        super().__init__(line)
+        self.following, self.status = following, status
+
+    def explain(self, program):
+        """Return the two lines that end PROGRAM's output on standard error."""
+        return "%s: %s\nnext: %s" % (program, self, self.following)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of command lines that raises Failed for a wrong one.
+
+    program     how to call the program, from the top of the repository
+    doc         the program's docstring; what begins with "Exit status:" goes behind the options
+    """
+
+    def __init__(self, program, doc):
+        description, mark, rest = doc.partition("Exit status:")
+        super().__init__(prog=program, description=description.strip(), epilog=mark + rest.rstrip(),
+                         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+    def error(self, message):
+        raise Failed(message, "%s --help" % self.prog)
+
+
+def after(error, again):
+    """Return the next command after the OSError ERROR: AGAIN, unless a disk is full."""
+    return "df -h build" if error.errno in (errno.ENOSPC, errno.EDQUOT) else again
+
+
+def following(command):
+    """Return the command that make's user should repeat, or COMMAND without make."""
+    return os.environ.get("NEXT") or command
+
+
+def commit():
+    """Return the hash of the commit that is checked out, or "" if that is not known."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=TOP,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def known_bases():
+    """Return the bases, oldest first: the directories below patches/ are the only list of them."""
+    place = os.path.join(TOP, "patches")
+    names = os.listdir(place) if os.path.isdir(place) else []
+    return sorted((name for name in names if re.fullmatch(r"\d+\.\d+", name)),
+                  key=lambda name: [int(part) for part in name.split(".")])
+
+
+def check_vendor(vendor, target):
+    """Raise Failed if VENDOR is neither a vendor nor "all"; TARGET is the make target to repeat."""
+    if vendor not in VENDORS + ("all",):
+        raise Failed("unknown vendor '%s', there are %s" % (vendor, " and ".join(VENDORS)),
+                     "make %s VENDOR=%s" % (target, VENDORS[0]))
+
+
+def check_base(base, target, more=True):
+    """Raise Failed if BASE is no base, nor, if MORE is true, a variant of one or "all"."""
+    there = known_bases()
+    if base not in there and not (more and (base == "all" or base.partition("-")[0] in there)):
+        raise Failed("unknown base '%s', there are: %s" % (base, " ".join(there)),
+                     "make %s BASE=%s" % (target, (there or ["6.1"])[0]))

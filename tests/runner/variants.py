@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Variants of a base: which kernel and which modules a name such as 6.12-debug-mediated means."""
+
+import dataclasses
+import os
+
+from kvmpmu import Failed, TOP, following
+
+MEDIATED = "-mediated"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A base, with another kernel on the host, other modules, or another kind of vPMU.
+
+    name        as tests/list has it
+    base        the base that it is one of
+    mediated    whether KVM's modules are loaded with enable_mediated_pmu=1
+    kernel      the directory of the host's kernel, from the top of the repository
+    image       the host's kernel image in that directory
+    modules     the directory of KVM's modules and of the file "order", from the top, too
+    how         the command that makes both
+    """
+
+    name: str
+    base: str
+    mediated: bool
+    kernel: str
+    image: str
+    modules: str
+    how: str
+
+
+BUILT = "obj/arch/x86/boot/bzImage"     # our own build of a kernel
+PACKAGED = "vmlinuz"                    # one that a package has brought
+
+
+def variant(name):
+    """Return the Variant that NAME is: BASE[-HOST][-MODULES][-mediated].
+
+    HOST is debug (a kernel that watches itself), debian (Debian's own binary, with the modules
+    that DKMS built) or deb (that of our own packages, cut to what the machine needs).  MODULES is
+    stock (the base's own) or the name of a set of wrong ones that a test must find out.
+    """
+    mediated = name.endswith(MEDIATED)
+    base, *kinds = name.removesuffix(MEDIATED).split("-", 2)
+    build = os.path.join("build", base)
+
+    def made(kernel, image, modules, how):
+        return Variant(name, base, mediated, kernel, image, os.path.join(kernel, modules), how)
+
+    if kinds[:1] == ["debian"]:
+        return made("build/debian-" + base, PACKAGED,
+                    "stock/modules" if kinds[1:] == ["stock"] else "modules",
+                    "scripts/step/debian-kernel --dkms %s" % base)
+    if kinds == ["deb"]:
+        return made(os.path.join(build, "deb-cut"), PACKAGED, "modules",
+                    "scripts/cmd/deb --cut %s" % base)
+    kernel, how = build, "scripts/step/kernel %s" % base
+    if kinds[:1] == ["debug"]:
+        kernel, how = os.path.join(build, "debug"), "scripts/step/kernel --debug %s" % base
+        kinds = kinds[1:]
+    if kinds == ["stock"]:
+        own = name.removesuffix(MEDIATED).removesuffix("-stock")
+        return made(kernel, BUILT, "stock/modules", "scripts/cmd/modules --stock --base %s" % own)
+    if kinds:
+        return made(kernel, BUILT, os.path.join("mutants", kinds[-1], "modules"),
+                    "tests/tool/mutants.py")
+    return made(kernel, BUILT, "modules", how)
+
+
+def kvm_params(name, vendor):
+    """Return the parameters of KVM's modules for a base or variant, as "kvm_intel.ept=0 ...".
+
+    They are KVM's defaults, but for the kind of vPMU.
+    """
+    return "kvm_%s.enable_mediated_pmu=1" % vendor if variant(name).mediated else ""
+
+
+def kernel_paths(name):
+    """Return the paths of the host's image, of the guest's, and of the modules in load order.
+
+    Raises Failed if one has not been built.
+    """
+    found = variant(name)
+    host = os.path.join(TOP, found.kernel, found.image)
+    place = os.path.join(TOP, found.modules)
+    order = os.path.join(place, "order")
+    if not os.path.exists(host) or not os.path.exists(order):
+        raise Failed("the kernel of base %s is not built" % name, following(found.how))
+    with open(order) as lines:
+        modules = [os.path.join(place, os.path.basename(line.strip()))
+                   for line in lines if line.strip()]
+    # A guest has the kernel of its host.
+    guest = os.path.join(found.kernel, "vmlinux") if "/debian-" in found.kernel else \
+        os.path.join("build", found.base, "obj/vmlinux")
+    return host, os.path.join(TOP, guest), modules
+
+
+def is_watched(name):
+    """Return whether the host's kernel watches itself, which takes time and memory."""
+    return "debug" in name.split("-")
