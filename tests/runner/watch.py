@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """One run of the machine, watched while it runs."""
 
+import concurrent.futures
 import contextlib
 import ctypes
 import fcntl
@@ -20,6 +21,30 @@ LAUNCHER = [os.path.join(TOP, "tools/machine/machine")]
 def _end_with_parent():
     """Also a runner that was killed outright must not leave its machines behind."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)      # PR_SET_PDEATHSIG
+
+
+def in_parallel(calls, workers, stopping):
+    """Run functions without arguments, WORKERS at a time; return their results in order.
+
+    If one raises something, or Ctrl-C is pressed, the event STOPPING is set, the others are
+    awaited, and it is raised here.
+    """
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        jobs = [pool.submit(call) for call in calls]
+        try:
+            # Short waits, so that Ctrl-C is heard.
+            waiting = set(jobs)
+            while waiting:
+                done, waiting = concurrent.futures.wait(waiting, timeout=0.2,
+                                                        return_when="FIRST_EXCEPTION")
+                for job in done:
+                    job.result()
+        except BaseException:
+            stopping.set()
+            for job in jobs:
+                job.cancel()
+            raise
+    return [job.result() for job in jobs]
 
 
 @contextlib.contextmanager

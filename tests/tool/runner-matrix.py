@@ -246,7 +246,7 @@ def order():
 def make(place):
     """make test in a tree where whatever installs or builds only says so."""
     tree = os.path.join(place, "tree")
-    for name in ("lib/lib.sh", "step/setup", "step/chosen"):
+    for name in ("lib/lib.sh", "lib/kvmpmu.py", "step/setup", "step/chosen"):
         os.makedirs(os.path.dirname(os.path.join(tree, "scripts", name)), exist_ok=True)
         shutil.copy(os.path.join(TOP, "scripts", name), os.path.join(tree, "scripts", name))
     for name in ("Makefile", "patches", "tests", "tools"):

@@ -16,7 +16,7 @@ Exit status: 1 the guest did not come to its end, 2 wrong usage or something is 
 130 interrupted.
 """
 
-import concurrent.futures
+import functools
 import json
 import os
 import re
@@ -289,21 +289,10 @@ def main():
                " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
         head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
         mediated = has_mediated(host)
-        with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say), \
-                concurrent.futures.ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-            jobs = [pool.submit(measure, host, vendor, mediated, stopping) for vendor in vendors]
-            try:
-                waiting = set(jobs)
-                while waiting:
-                    done, waiting = concurrent.futures.wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")
-                    for job in done:
-                        job.result()
-            except BaseException:
-                stopping.set()
-                for job in jobs:
-                    job.cancel()
-                raise
-        results = [job.result() for job in jobs]
+        with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say):
+            results = watch.in_parallel(
+                [functools.partial(measure, host, vendor, mediated, stopping)
+                 for vendor in vendors], min(2, os.cpu_count() or 1), stopping)
         print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
               % ("Debian's own kernel %s with our KVM modules, built by DKMS" % release(options.base) if host != options.base else
                  "Kernel %s with our series" % options.base, "; perf-based vPMU" if mediated else ""))

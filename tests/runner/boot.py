@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run tests: on the machine with a base's kernel, on the machine without an OS, or right here.
+
+Each run_*(options, cases, report) runs cases that share a setup, and calls report(case, verdict,
+logs) for each of them.  Of the options it takes logs, machine, slow, keep and verbose.  It raises
+Failed if the machine cannot be started, and KeyboardInterrupt once "stopping" is set.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import iso
+import judge
+import programs
+import watch
+from kvmpmu import Failed, TOP
+from report import progress
+from variants import kvm_params, variant
+
+ENDING = 20         # seconds for a machine to go off when everything has been said
+
+stopping = threading.Event()
+
+
+def log_directory(options, place, name):
+    """Make and return an empty directory for logs: below --logs, or build/PLACE/logs."""
+    below = os.path.join(options.logs, place) if options.logs \
+        else os.path.join(TOP, "build", place, "logs")
+    path = os.path.join(below, name)
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    return path
+
+
+def shown(path):
+    """Return PATH as a user should see it."""
+    return os.path.relpath(path, TOP) if path.startswith(TOP + os.sep) else path
+
+
+def setup_name(case):
+    """Return the name of a case's setup, for a directory of logs."""
+    parts = [case.vendor + "+" * bool(case.configuration) + case.configuration]
+    parts += ["%dcpus" % case.cpus] if case.cpus > 1 else []
+    parts += ["%dvcpus" % case.vcpus] if case.vcpus > 1 else []
+    settings = (case.model, case.perfmon, case.kargs, case.kvm, case.env)
+    parts += [re.sub(r"[^\w.=]+", "_", part) for part in settings if part]
+    parts += ["%dMiB" % case.memory] if case.memory != 1024 else []
+    parts += ["%dips" % case.ips] if case.ips else []
+    return "-".join(parts)
+
+
+def environment(case):
+    """Return the environment of the tests that share a case's setup, as a dictionary."""
+    found = {"VENDOR": case.vendor, "BASE": variant(case.base).base, "VARIANT": case.base,
+             "CPUS": case.cpus, "MODEL": case.model, "PERFMON": case.perfmon,
+             "GUEST_KARGS": iso.KARGS + iso.clock_kargs(case.ips), "GUEST_CPUS": case.vcpus,
+             "KVM_PARAMS": kvm_params(case.base, case.vendor) + " " + case.kvm}
+    found.update(word.partition("=")[::2] for word in case.env.split())
+    return found
+
+
+def make_iso(path, cases):
+    """Write the CD image PATH that boots the setup of CASES and runs them."""
+    first = cases[0]
+    plan = [(case.level, case.name, programs.program(case.file), case.selftest) for case in cases]
+    selftests = sorted({case.selftest for case in cases if case.selftest})
+    iso.boot(path, first.base, plan, environment(first), first.kargs + iso.clock_kargs(first.ips),
+             [("selftests/" + name, programs.selftest(name, first.base)) for name in selftests])
+
+
+def run_boots(options, cases, report):
+    """Run cases of one setup, in as many boots as it takes."""
+    first = cases[0]
+    for number in range(1, len(cases) + 1):
+        logs = log_directory(options, first.base, "%s-%d" % (setup_name(first), number))
+        image = os.path.join(logs, "boot.iso")
+        make_iso(image, cases)
+        channel = judge.Channel([case.name for case in cases])
+        limits = {case.name: case.limit * options.slow for case in cases}
+
+        def limit():
+            waiting = channel.waiting()
+            return (limits[waiting] if waiting else ENDING), (channel.progress, waiting)
+
+        began = time.monotonic()
+        name = "boot %s/%s" % (first.base, os.path.basename(logs))
+        progress("%s: %d test%s" % (name, len(cases), "s"[:len(cases) != 1]))
+        machine = watch.Machine(shlex.split(options.machine), logs, first.vendor, ["--iso", image],
+                                first.cpus, first.model, first.perfmon, first.memory, first.ips,
+                                progress if options.verbose else None)
+        try:
+            reason, _ = watch.watch(machine, channel.feed, limit, stopping)
+        finally:
+            machine.end()
+            if not options.keep:
+                os.unlink(image)
+        if reason == "nostart":
+            raise Failed(machine.complaint(), "tools/machine/build")
+        verdicts = judge.close_boot(channel, reason, machine.console_text())
+        levels = {case.name: case.level for case in cases}
+        verdicts = judge.extend_hopeless(channel, verdicts, levels)
+        for line in channel.stray:
+            progress("  %s" % line)
+        progress("%s: %s after %.1f s" % (name, reason, time.monotonic() - began))
+        for case in cases:
+            if case.name in verdicts:
+                report(case, verdicts[case.name], shown(logs))
+        cases = [case for case in cases if case.name not in verdicts]
+        if not cases:
+            return
+
+
+def run_bare(options, cases, report):
+    """Run the one case, a test without an OS."""
+    case = cases[0]
+    logs = log_directory(options, "machine", case.title.replace("/", "-"))
+    rom = programs.rom(case.file, os.path.join(logs, "test.rom"))
+    said = bytearray()
+    machine = watch.Machine(shlex.split(options.machine), logs, case.vendor, ["--rom", rom],
+                            case.cpus, case.model, case.perfmon, 64,
+                            show=progress if options.verbose else None)
+    try:
+        reason, status = watch.watch(machine, said.extend, lambda: (case.limit * options.slow, 0),
+                                     stopping)
+    finally:
+        machine.end()
+    if reason == "nostart":
+        raise Failed(machine.complaint(), "tools/machine/build")
+    # The image has the name of its source, which may be that of several tests.
+    own = "bare/" + os.path.splitext(os.path.basename(case.file))[0]
+    report(case, judge.judge_bare(own, bytes(said), reason, status), shown(logs))
+
+
+def run_tool(options, cases, report):
+    """Run the one case, a test of our own tools: here, and it says its results on stdout."""
+    case = cases[0]
+    logs = log_directory(options, "machine", case.title.replace("/", "-"))
+    out = os.path.join(logs, "out")
+    with open(out, "wb") as said, open(os.path.join(logs, "err"), "wb") as errors:
+        process = subprocess.Popen([os.path.join(TOP, case.file)], cwd=TOP,
+                                   stdin=subprocess.DEVNULL, stdout=said, stderr=errors,
+                                   start_new_session=True)
+    until = time.monotonic() + case.limit * options.slow
+    try:
+        while process.poll() is None and time.monotonic() < until and not stopping.is_set():
+            time.sleep(0.05)
+    finally:
+        late = process.poll() is None
+        if late:
+            # Its own children are in its session, and nothing else is.
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=8)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if stopping.is_set():
+        raise KeyboardInterrupt
+    with open(out, "rb") as said:
+        verdict = judge.judge_bare(case.name, said.read(), "timeout" if late else "off",
+                                   process.returncode)
+    report(case, verdict, shown(logs))
+
+
+def run_all(options, order, report):
+    """Run the groups of cases in ORDER, options.jobs at a time; report what has not run as ERROR.
+
+    Raises what a group has raised, or KeyboardInterrupt, once all machines have been ended.
+    """
+    def job(group):
+        run = {"tool": run_tool, "bare": run_bare}.get(group[0].level, run_boots)
+        return lambda: run(options, group, report)
+
+    watch.in_parallel([job(group) for group in order], options.jobs, stopping)
+    for case in (case for group in order for case in group):
+        if case.title not in report.reported:
+            report(case, judge.Verdict(case.name, judge.FAIL, "ERROR not run"), "")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Say how tests went: KTAP on standard output, progress on standard error."""
+
+import collections
+import os
+import sys
+import threading
+
+import judge
+from kvmpmu import TOP
+
+_speaking = threading.Lock()
+
+
+def progress(text):
+    """Print TEXT on standard error, whole, whichever thread calls."""
+    with _speaking:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Report:
+    """KTAP as results come in; a result is written whole.
+
+    failed      titles of tests that have failed
+    reported    titles of all tests that have a result
+    """
+
+    def __init__(self, count, said):
+        """Print the plan for COUNT tests, and SAID as a comment."""
+        self.count = collections.Counter()
+        self.number = 0
+        self.failed = []
+        self.reported = set()
+        self.results = {}
+        print("KTAP version 1\n1..%d%s" % (count, "\n# %s" % said if said else ""), flush=True)
+
+    def __call__(self, case, verdict, logs):
+        """Print the verdict of a case, whose logs are in the directory LOGS."""
+        with _speaking:
+            self.number += 1
+            self.count[verdict.how] += 1
+            self.reported.add(case.title)
+            how = {judge.PASS: "pass", judge.FAIL: "fail"}.get(verdict.how, "skip")
+            self.results[case.title] = how
+            lines = ["    # Subtest: %s" % case.title] + judge.ktap(verdict, logs)
+            lines.append(judge.result_line(self.number, case.title, verdict, logs))
+            print("\n".join(lines), flush=True)
+            if verdict.how == judge.FAIL:
+                self.failed.append(case.title)
+
+    def keep(self, titles):
+        """Keep the last result of each test for scripts/cmd/supported, as "pass|fail|skip TITLE".
+
+        TITLES are the tests that there are.  The matrix is left out: how much of it has run is
+        chance, and not what a kernel supports.
+        """
+        path = os.path.join(TOP, "build/results")
+        results = {}
+        if os.path.exists(path):
+            with open(path) as old:
+                results = {title: how for how, title in (line.split() for line in old)}
+        results.update(self.results)
+        with open(path + ".new", "w") as out:
+            out.writelines("%s %s\n" % (results[title], title)
+                           for title in sorted(titles) if title in results)
+        os.replace(path + ".new", path)
+
+    def last_line(self):
+        """Return "N passed, N failed", with ", N skipped" if any were."""
+        skipped = self.count[judge.SKIP]
+        return "%d passed, %d failed%s" % (self.count[judge.PASS], self.count[judge.FAIL],
+                                           ", %d skipped" % skipped if skipped else "")
