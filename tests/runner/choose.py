@@ -7,7 +7,7 @@ import re
 import zlib
 
 from kvmpmu import Failed, VENDORS, commit, known_bases
-from testlist import LEVELS, SETTINGS
+from testlist import LEVELS, SETTINGS, joined, level
 from variants import MEDIATED, is_watched
 from watch import launcher
 
@@ -23,7 +23,7 @@ def puts_together(stanza):
 
 def default_model(stanza, vendor):
     """Return the CPU of a test that boots an OS, and neither names a CPU nor puts one together."""
-    if stanza["level"] in ("bare", "tool") or puts_together(stanza):
+    if level(stanza) in ("bare", "tool") or puts_together(stanza):
         return ""
     return launcher.DEFAULT_CPU[vendor]
 
@@ -31,13 +31,14 @@ def default_model(stanza, vendor):
 class Case:
     """A test on one vendor and base, in a configuration of the matrix or as its stanza has it.
 
-    vendor and base are "" where a test has none.  limit is in seconds, memory in MiB, ips in
-    instructions a second (0: the machine's default).
+    vendor and base are "" where a test has none.  groups are those of the test that have this base,
+    or no base at all.  limit is in seconds, memory in MiB, ips in instructions a second (0: the
+    machine's default).
     """
 
-    def __init__(self, stanza, vendor, base, configuration=""):
-        self.stanza, self.configuration = stanza, configuration
-        self.name, self.level, self.file = stanza["name"], stanza["level"], stanza["file"]
+    def __init__(self, stanza, vendor, base, configuration="", groups=()):
+        self.stanza, self.configuration, self.groups = stanza, configuration, groups
+        self.name, self.level, self.file = stanza["name"], level(stanza), stanza["file"]
         self.vendor, self.base = vendor, base
         self.limit = float(stanza.get("limit", 60))
         self.cpus = int(stanza.get("cpus", 1))
@@ -75,20 +76,6 @@ class Case:
         return zlib.crc32(key.encode()) % SHARES + 1
 
 
-def _joined(key, own, more):
-    """Return the text of a setting OWN with the words of MORE, or None if one contradicts it."""
-    between = r"[,\s]+" if key == "perfmon" else r"\s+"
-    own, more = (re.split(between, text.strip(), flags=re.A) for text in (own, more))
-    has = dict(word.partition("=")[::2] for word in own)
-    for word in more:
-        name, _, value = word.partition("=")
-        if has.get(name, value) != value:
-            return None
-        if word and name not in has:
-            own.append(word)
-    return (", " if key == "perfmon" else " ").join(word for word in own if word)
-
-
 def configured(case, configuration):
     """Return the Case of the same test in a configuration of the matrix, or None.
 
@@ -110,12 +97,12 @@ def configured(case, configuration):
     if stanza.get("model") and puts_together(configuration):
         return None
     for key in SETTINGS:
-        stanza[key] = _joined(key, stanza.get(key, ""), configuration.get(key, ""))
+        stanza[key] = joined(key, stanza.get(key, ""), configuration.get(key, ""))
         if stanza[key] is None:
             return None
-    if all(stanza[key] == _joined(key, case.stanza.get(key, ""), "") for key in SETTINGS):
+    if all(stanza[key] == joined(key, case.stanza.get(key, ""), "") for key in SETTINGS):
         return None
-    return Case(stanza, case.vendor, case.base, configuration["matrix"])
+    return Case(stanza, case.vendor, case.base, configuration["matrix"], case.groups)
 
 
 def matrix_part(whole, names, wanted):
@@ -158,54 +145,89 @@ def watched_part(cases, wanted):
         "%s of %s" % (turn, " ".join(hosts))
 
 
-def _bases(stanza, asked):
-    """Return the bases and variants on which a test runs where --base is ASKED."""
-    wanted = stanza.get("bases", " ".join(known_bases())).split()
+def _bases(test, asked):
+    """Return the bases on which a test runs where --base is ASKED, each with its origins.
+
+    The origins of a base are those of the test's bases that it stands for.
+    """
+    wanted = test.get("bases", " ".join(known_bases())).split()
     base, mediated = asked.partition("-")[0], asked.endswith(MEDIATED)
-    if asked not in wanted and {base, base + MEDIATED * mediated} & set(wanted):
+    origins = {base, base + MEDIATED * mediated} & set(wanted)
+    if asked not in wanted and origins:
         # A variant that was asked for by name gets every test of its base, and of what else it is.
-        wanted = [asked]
-    return [base for base in wanted if asked in ("all", base, base.partition("-")[0])]
+        return [(asked, origins)]
+    return [(base, {base}) for base in wanted if asked in ("all", base, base.partition("-")[0])]
 
 
-def plain_cases(stanzas, options):
+def _is_named(test, groups, patterns):
+    """Return whether a test runs: always, but for "run: named", where a pattern has to name it.
+
+    What a group runs by name only, the group's name asks for.
+    """
+    if test.get("run") != "named":
+        return True
+    asked = {"@" + name for name in test.get("groups", "").split() if "run" in groups[name]}
+    return any(test["name"] in pattern or pattern in asked for pattern in patterns)
+
+
+def plain_cases(listed, options):
     """Return each test as its stanza has it, where options.vendor and options.base choose it."""
     cases = []
-    for stanza in stanzas:
-        named = stanza.get("run") != "named" or any(stanza["name"] in pattern
-                                                    for pattern in options.tests)
-        if stanza["level"] == "tool":
-            cases += [Case(stanza, "", "")] if named else []
+
+    def add(test, vendor, base="", origins=frozenset()):
+        groups = [name for name in test.get("groups", "").split()
+                  if "bases" not in listed.groups[name]
+                  or origins & set(listed.groups[name]["bases"].split())]
+        cases.append(Case(test, vendor, base, groups=groups))
+
+    for test in listed.tests:
+        named = _is_named(test, listed.groups, options.tests)
+        if level(test) == "tool":
+            if named:
+                add(test, "")
             continue
-        for vendor in stanza.get("vendors", " ".join(VENDORS)).split():
+        for vendor in test.get("vendors", " ".join(VENDORS)).split():
             if options.vendor not in ("all", vendor):
                 continue
-            if stanza["level"] == "bare":
-                cases.append(Case(stanza, vendor, ""))
-            elif named or options.base in stanza.get("bases", "").split():
-                cases += [Case(stanza, vendor, base) for base in _bases(stanza, options.base)]
+            if level(test) == "bare":
+                add(test, vendor)
+            elif named or options.base in test.get("bases", "").split():
+                for base, origins in _bases(test, options.base):
+                    add(test, vendor, base, origins)
     return cases
 
 
 def _matching(cases, pattern):
     """Return those of CASES that a word of --tests means."""
+    if pattern.startswith("@"):
+        return [case for case in cases if pattern[1:] in case.groups]
     plain = not re.search(r"[*?\[]", pattern)
     return [case for case in cases
             if fnmatch.fnmatch(case.title, pattern) or fnmatch.fnmatch(case.name, pattern)
             or (plain and pattern in case.title)]
 
 
-def choose(stanzas, matrix, options):
+def _nothing(pattern, groups):
+    """Raise Failed: no test matches a word of --tests."""
+    if pattern.startswith("@") and pattern[1:] not in groups:
+        raise Failed("no such group '%s', there are: %s"
+                     % (pattern, " ".join("@" + name for name in groups)), "make list")
+    raise Failed("no test matches '%s'" % pattern,
+                 "tests/runner/run.py --show%s" % (" --matrix all" * ("+" in pattern)))
+
+
+def choose(listed, options):
     """Return the cases to run, and what to say of the matrix.
 
-    Takes the tests, the matrix's configurations, and of the options: tests, vendor, base, matrix.
-    Raises Failed if nothing is meant by one of them.
+    Takes a TestList, and of the options: tests, vendor, base, matrix.  Raises Failed if one of them
+    means nothing.
     """
-    cases = plain_cases(stanzas, options)
-    whole = [new for configuration in matrix
+    cases = plain_cases(listed, options)
+    whole = [new for configuration in listed.matrix
              for new in (configured(case, configuration) for case in cases) if new]
     wanted = options.matrix or ("none" if options.tests else "share")
-    part, said = matrix_part(whole, [configuration["matrix"] for configuration in matrix], wanted)
+    names = [configuration["matrix"] for configuration in listed.matrix]
+    part, said = matrix_part(whole, names, wanted)
     said = "matrix: %s, %d of %d tests" % (said, len(part), len(whole))
     if not whole or options.tests and not options.matrix:
         said = ""
@@ -220,8 +242,7 @@ def choose(stanzas, matrix, options):
         found = _matching(cases, pattern)
         found += _matching(part if found or options.matrix == "none" else whole, pattern)
         if not found:
-            raise Failed("no test matches '%s'" % pattern,
-                         "tests/runner/run.py --show%s" % (" --matrix all" * ("+" in pattern)))
+            _nothing(pattern, listed.groups)
         chosen.update(case.title for case in found)
     return [case for case in cases + whole if case.title in chosen], said
 
@@ -237,12 +258,12 @@ def in_order(cases):
         groups.setdefault(case.setup(), []).append(case)
 
     def stage(group):
-        level = min(LEVELS.index(case.level) for case in group)
+        first = min(LEVELS.index(case.level) for case in group)
         if group[0].configuration:
             return len(LEVELS) + 1
-        if is_watched(group[0].base) or LEVELS[level] == "tool" and group[0].limit > QUICK:
+        if is_watched(group[0].base) or LEVELS[first] == "tool" and group[0].limit > QUICK:
             return len(LEVELS)
-        return level
+        return first
 
     return sorted((sorted(group, key=lambda case: LEVELS.index(case.level))
                    for group in groups.values()),

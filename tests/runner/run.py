@@ -35,11 +35,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../../scripts/lib")]
 
 import boot                     # noqa: E402
+import testlist                 # noqa: E402
 import watch                    # noqa: E402
 from choose import choose, in_order, plain_cases                            # noqa: E402
 from kvmpmu import Failed, Parser, TOP, after, check_base, check_vendor     # noqa: E402
 from report import Report, progress                                         # noqa: E402
-from testlist import read_list                                              # noqa: E402
 from variants import kernel_paths                                           # noqa: E402
 
 LIST = os.path.join(TOP, "tests/list")
@@ -50,8 +50,8 @@ def arguments():
     parser = Parser("tests/runner/run.py", __doc__)
     add = parser.add_argument
     add("--tests", metavar="PATTERN", action="append", default=[],
-        help="run only these: a glob that matches a whole title or name, or a plain part of a "
-             "title, such as intel/6.1/guest/perf-stat; several in one word, or several times")
+        help="run only these: a glob that matches a whole title or name, a plain part of a title, "
+             "such as intel/6.1/guest/perf-stat, or @GROUP; several in one word, or several times")
     add("--vendor", metavar="VENDOR", default="all", help="intel, amd or all (default: all)")
     add("--base", metavar="BASE", default="all",
         help="a base, a variant such as 6.1-stock, or all (default: all)")
@@ -63,6 +63,8 @@ def arguments():
     add("--slow", metavar="FACTOR", type=float, default=1, help="stretch all limits (default: 1)")
     add("--show", action="store_true",
         help="print the titles in the order in which they would run, and run nothing")
+    add("--selftests", action="store_true",
+        help="print the names of the KVM selftests that would run, and run nothing")
     add("--list", metavar="FILE", default=LIST, help="take another list than tests/list")
     add("--logs", metavar="DIR",
         help="put all logs there, not in build/BASE/logs and build/machine/logs")
@@ -82,9 +84,13 @@ def arguments():
 
 def run(options):
     """Do what the options say; return the exit status."""
-    stanzas, matrix = read_list(options.list)
-    cases, said = choose(stanzas, matrix, options)
+    listed = testlist.read(options.list)
+    cases, said = choose(listed, options)
     order = in_order(cases)
+    if options.selftests:
+        for name in sorted({case.selftest for case in cases if case.selftest}):
+            print(name)
+        return 0
     if options.show:
         for case in (case for group in order for case in group):
             print(case.title)
@@ -99,7 +105,7 @@ def run(options):
         boot.run_all(options, order, report)
     if not options.logs and os.path.samefile(options.list, LIST):
         everything = argparse.Namespace(vendor="all", base="all", tests=[])
-        report.keep(case.title for case in plain_cases(stanzas, everything))
+        report.keep(case.title for case in plain_cases(listed, everything))
     if report.failed:
         progress("failed: %s\nnext: make test TESTS='%s'"
                  % (" ".join(report.failed), report.failed[0]))

@@ -33,7 +33,12 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
+
+import testlist     # noqa: E402
+
 BASES = ("6.1", "6.12")
 MEDIATED = ("6.12",)
 WORK = ("idle", "active", "beside", "near", "event", "sample", "pmi", "rdpmc")
@@ -46,13 +51,12 @@ def measure(logs):
     Variants end in -watchdog where the host has it on, in -fewer where the guest has four counters."""
     path = os.path.join(logs, "list")
     both = " ".join(name for base in MEDIATED for name in (base, base + "-mediated"))
+    tests = [{"name": "vm/cost", "bases": " ".join(VARIANTS)},
+             {"name": "vm/cost-watchdog", "bases": both, "kargs": "nmi_watchdog=1", "cpus": "2"}]
+    tests += [{"name": "vm/cost-fewer-" + vendor, "bases": both, "vendors": vendor, "env": env}
+              for vendor, env in (("intel", "VM_FEWER=4"), ("amd", "VM_FEWER=4 VM_PERFMON_V2=1"))]
     with open(path, "w") as out:
-        out.write("name: vm/cost\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\n" % " ".join(VARIANTS))
-        out.write("\nname: vm/cost-watchdog\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\nkargs: nmi_watchdog=1\ncpus: 2\n"
-                  % both)
-        for vendor, more in (("intel", ""), ("amd", " VM_PERFMON_V2=1")):
-            out.write("\nname: vm/cost-fewer-%s\nlevel: vm\nfile: tests/vm/cost.c\nbases: %s\nvendors: %s\nenv: VM_FEWER=4%s\n"
-                      % (vendor, both, vendor, more))
+        out.writelines(testlist.text({**test, "file": "tests/vm/cost.c"}) for test in tests)
     done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
                           stderr=sys.stderr, text=True, check=False)
     found, where = {}, None

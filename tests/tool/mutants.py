@@ -21,9 +21,10 @@ import tempfile
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
-from kvmpmu import Failed, VENDORS, commit   # noqa: E402
+import testlist                             # noqa: E402
+from kvmpmu import Failed, VENDORS, commit  # noqa: E402
 
 LIST = "tests/vm/mutants"
 STOCK = ("stock", "debug-stock")
@@ -34,13 +35,6 @@ DECLARE = "\nextern int kvm_mutant;\n"
 
 
 SHARES = 4          # all of them take some 20 minutes on two cores
-
-
-def stanzas(path):
-    with open(os.path.join(TOP, path)) as text:
-        parts = re.sub(r"\n +", "", "".join(line for line in text if not line.startswith("#"))).split("\n\n")
-    found = [dict(re.findall(r"^(\w+): *(.*)$", part, re.M)) for part in parts]
-    return [stanza for stanza in found if stanza]
 
 
 def spliced(text, file, was, versions):
@@ -115,8 +109,7 @@ def run(variant, cases, logs):
     path = os.path.join(logs, "list." + variant)
     with open(path, "w") as out:
         for name, stanza in cases:
-            stanza = {**stanza, "name": name, "bases": variant}
-            out.write("".join("%s: %s\n" % pair for pair in stanza.items()) + "\n")
+            out.write(testlist.text({**stanza, "name": name, "bases": variant}))
     done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", os.path.join(logs, variant),
                            "--base", variant], stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=False)
     got = {}
@@ -145,7 +138,7 @@ def of_base(mutants, base):
 
 
 def main():
-    mutants = stanzas(LIST)
+    mutants = testlist.parse(os.path.join(TOP, LIST), joint="")
     if sys.argv[1:2] == ["--texts"]:
         for base in sys.argv[2:]:
             patch(base, of_base(mutants, base))
@@ -153,8 +146,9 @@ def main():
     unknown = set(sys.argv[1:]) - {mutant["name"] for mutant in mutants}
     if unknown:
         raise Failed("no such mutant: %s" % " ".join(sorted(unknown)), "grep ^name: %s" % LIST)
-    tests = {stanza["name"].split("/")[1]: stanza for stanza in stanzas("tests/list")
-             if stanza.get("level") == "vm" and stanza.get("run") != "named"}
+    tests = {test["name"].split("/")[1]: test
+             for test in testlist.read(os.path.join(TOP, "tests/list")).tests
+             if testlist.level(test) == "vm" and test.get("run") != "named"}
     names, said = (sys.argv[1:], "as named") if sys.argv[1:] else share(mutants)
     chosen = [(number, mutant) for number, mutant in enumerate(mutants, 1) if mutant["name"] in names]
     print("# mutants: %s, %d of %d" % (said, len(chosen), len(mutants)))

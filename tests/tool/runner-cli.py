@@ -55,12 +55,10 @@ if mode != "sleeps":
 time.sleep(1000)
 '''
 LIST = """name: host/first
-level: host
 file: tests/rootfs/mark.c
 limit: 2
 
 name: host/second
-level: host
 file: tests/rootfs/mark.c
 limit: 2
 """
@@ -182,7 +180,7 @@ def main():
         with open(os.path.join(place, "list"), "a") as out:
             out.write("\nname: host/third\nlevel: guest\nfile: tests/rootfs/mark.c\n")
         status, out, err, _ = run(place, "works")
-        check(status == 2 and re.search(r"list:11: .*\nnext: edit ", err) is not None, "a wrong stanza: its line", err)
+        check(status == 2 and re.search(r"list:10: .*\nnext: edit ", err) is not None, "a wrong stanza: its line", err)
 
         with open(os.path.join(place, "list"), "w") as out:
             out.write(LIST.replace("limit: 2", "limit: 100"))

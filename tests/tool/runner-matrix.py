@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: the matrix of tests/list means what it says, each of its cases runs in one share, and what is not there is refused at once.
+"""Rule: groups and the matrix of tests/list mean what they say, each case of the matrix runs in one share, and what is not
+there is refused at once.
 
 Asks tests/runner/run.py for titles: of tests/list, and of a list in which is one of each kind.  Runs no machine.
 Says its results in KTAP; exit status 1 if any is bad.
@@ -13,54 +14,51 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
+
+import testlist     # noqa: E402
+
 RUN = os.path.join(TOP, "tests/runner/run.py")
 LIST = os.path.join(TOP, "tests/list")
 # What the run around this one was asked for.
 OWN = "KVMPMU_MATRIX TESTS BASE VENDOR VERB NEXT V MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KVMPMU_DEPTH".split()
 
 TESTS = """name: vm/plain
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12 6.12-mediated 6.12-debug-mediated
 
 name: vm/same
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 perfmon: version=5, fixed=4
 
 name: vm/part
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 perfmon: fixed=4
 
 name: vm/other
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 perfmon: version=1
 
 name: vm/more
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 vendors: intel
 perfmon: save_ctrl=0
 
 name: vm/not
-level: vm
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 
 name: host/plain
-level: host
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 
 name: guest/plain
-level: guest
 file: tests/rootfs/mark.c
 bases: 6.12-mediated
 
@@ -73,6 +71,42 @@ bases: *[0-9]-mediated
 perfmon: version=5, fixed=4
 # It makes no sense.
 except: vm/not
+"""
+GROUPS = """group: old
+bases: 6.1 6.12
+
+# A comment.
+group: new
+bases: 6.12
+	6.12-mediated
+
+group: prefix
+kvm: kvm.a=1
+limit: 90
+
+group: slow
+bases: 6.12-debug
+run: named
+
+name: vm/both
+file: tests/rootfs/mark.c
+groups: old new
+# A comment.
+	prefix
+kvm: kvm.b=2
+
+name: vm/one
+file: tests/rootfs/mark.c
+groups: new
+bases: 6.1
+
+name: vm/named
+file: tests/rootfs/mark.c
+groups: slow
+
+name: bare/none
+file: tests/bare/mark.c
+groups: prefix
 """
 # What these are: vm/same is its own configuration already, vm/other contradicts it.
 CASES = ["vm/plain", "vm/part", "vm/more", "guest/plain"]
@@ -139,28 +173,78 @@ def kinds(place):
         check(refused(*result) and ("list:%d: " % line if line else "list:") in result[2][0], "%s: one line" % what, result)
 
 
+def groups(place):
+    """What groups give to tests, how they are asked for, and what is wrong about them."""
+    path = os.path.join(place, "list")
+    put(path, GROUPS)
+
+    def intel(*arguments):
+        return sorted(title[len("intel/"):] for title in titles("--list", path, "--vendor", "intel", *arguments))
+
+    both = ["6.1/vm/both", "6.12-mediated/vm/both", "6.12/vm/both"]
+    mediated = ["6.12-mediated/vm/both", "6.12-mediated/vm/one", "6.12/vm/both", "6.12/vm/one"]
+    for what, wanted, arguments in (
+            ("bases are united", sorted(both + mediated[1::2] + ["6.1/vm/one", "bare/none"]), []),
+            ("a group of bases means the tests on these", mediated, ["--tests", "@new"]),
+            ("another one all tests that name it", both + ["bare/none"], ["--tests", "@prefix"]),
+            ("and one of what runs by name asks for it", ["6.12-debug/vm/named"], ["--tests", "@slow"]),
+            ("a variant of a base is of the base's groups", ["6.1-stock/vm/both"],
+             ["--tests", "@old", "--base", "6.1-stock"]),
+            ("several words", sorted(both + ["6.12-debug/vm/named", "bare/none"]), ["--tests", "@slow both bare"])):
+        found = intel(*arguments)
+        check(found == sorted(wanted), "groups: %s" % what, found)
+    found = testlist.read(path).tests[0]
+    check((found["kvm"], found["limit"]) == ("kvm.a=1 kvm.b=2", "90"), "groups: words are joined", found)
+    check(refused(*run("--list", path, "--show", "--tests", "@nonsense")), "groups: one that is not there")
+
+    line = len(GROUPS.splitlines()) + 2
+    test = "\nname: vm/more\nfile: tests/rootfs/mark.c\n"
+    for what, at, more in (
+            ("no such group", line + 2, test + "groups: old nonsense\n"),
+            ("two groups that contradict each other", line + 5,
+             "\ngroup: short\nlimit: 9\n" + test + "groups: prefix short\n"),
+            ("a test that contradicts its group", line + 3, test + "groups: prefix\nlimit: 9\n"),
+            ("a word that contradicts a group's", line + 3, test + "groups: prefix\nkvm: kvm.a=2\n"),
+            ("a group twice", line, "\ngroup: old\nbases: 6.1\n"),
+            ("a base that is not there", line + 1, "\ngroup: older\nbases: 2.4\n"),
+            ("a level", line + 2, test + "level: vm\n"),
+            ("a name without a level", line, "\nname: more\nfile: tests/rootfs/mark.c\n"),
+            ("a file that is not there", line + 1, "\nname: vm/more\nfile: tests/nonsense.c\n"),
+            ("a key twice", line + 2, test + "file: tests/rootfs/mark.c\n"),
+            ("a line without a key", line + 2, test + "nonsense\n"),
+            ("a stanza of no kind", line, "\nfile: tests/rootfs/mark.c\nname: vm/more\n"),
+            ("a limit in words", line + 2, test + "limit: long\n"),
+            ("a vendor that is not there", line + 2, test + "vendors: via\n"),
+            ("a line that continues nothing", line, "\n\tnonsense\n")):
+        put(path, GROUPS + more)
+        result = run("--show", "--list", path)
+        check(refused(*result) and "list:%d: " % at in result[2][0] and result[2][1].startswith("next: edit "),
+              "%s: its line, and the next command" % what, result)
+    result = run("--show", "--list", os.path.join(place, "nonsense"))
+    check(refused(*result), "a list that is not there: one line and the next command", result)
+
+
 def real():
     """The configurations of tests/list."""
-    with open(LIST) as text:
-        parts = text.read().split("\n\n")
-    stanzas = [re.findall(r"^(\w+): *(.*)$", part, re.M) for part in parts if re.search(r"^matrix:", part, re.M)]
+    everything = testlist.parse(LIST)
+    stanzas = [stanza for stanza in everything if stanza.kind() == "matrix"]
     found = matrix(titles("--matrix", "all"))
     check(len(found) == len(set(found)), "no case is there twice")
-    for stanza in stanzas:
-        keys = dict(stanza)
+    for keys in stanzas:
         its = [title for title in found if "+%s/" % keys["matrix"] in title]
         check({title.split("/")[0] for title in its} == set(keys.get("vendors", "intel amd").split()),
               "%s has cases on its vendors: %d" % (keys["matrix"], len(its)), its)
         check(not [title for title in its if re.search(r"deb|stock", title.split("/")[1])], "%s has no other host" % keys["matrix"])
         check(set(titles("--matrix", keys["matrix"])) == set(titles("--matrix", "none")) | set(its), "%s alone" % keys["matrix"])
-    path = tempfile.NamedTemporaryFile("w", prefix="list.")
-    with path:
-        with open(LIST) as text:
-            path.writelines(line for line in text if not line.startswith("except:"))
+    with tempfile.NamedTemporaryFile("w", prefix="list.") as path:
+        for stanza in everything:
+            pairs = [pair for pair in stanza.items() if pair[0] != "except"]
+            path.write("".join("%s: %s\n" % pair for pair in pairs) + "\n")
         path.flush()
         more = matrix(titles("--matrix", "all", "--list", path.name))
-    needless = ["%s: %s" % (dict(stanza)["matrix"], name) for stanza in stanzas for key, value in stanza if key == "except"
-                for name in value.split() if not any(title.endswith("+%s/%s" % (dict(stanza)["matrix"], name)) for title in more)]
+    needless = ["%s: %s" % (stanza["matrix"], name) for stanza in stanzas
+                for name in stanza.get("except", "").split()
+                if not any(title.endswith("+%s/%s" % (stanza["matrix"], name)) for title in more)]
     check(not needless, "each exception is needed", needless)
     return found
 
@@ -275,6 +359,7 @@ def main():
     place = tempfile.mkdtemp(prefix="matrix.")
     try:
         kinds(place)
+        groups(place)
         whole = real()
         shares(place, whole)
         watched(place)
