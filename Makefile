@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test bench check tree export series rebase apply modules deb dkms clean
+.PHONY: help run test list bench check tree export series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -22,6 +22,9 @@ run:
 test:
 	@scripts/step/setup test
 	@scripts/step/chosen test tests/runner/run.py
+
+list:
+	@scripts/cmd/list
 
 bench:
 	@scripts/step/setup bench

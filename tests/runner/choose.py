@@ -213,7 +213,7 @@ def _nothing(pattern, groups):
         raise Failed("no such group '%s', there are: %s"
                      % (pattern, " ".join("@" + name for name in groups)), "make list")
     raise Failed("no test matches '%s'" % pattern,
-                 "tests/runner/run.py --show%s" % (" --matrix all" * ("+" in pattern)))
+                 "tests/runner/run.py --show --matrix all" if "+" in pattern else "make list")
 
 
 def choose(listed, options):

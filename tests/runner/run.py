@@ -63,6 +63,8 @@ def arguments():
     add("--slow", metavar="FACTOR", type=float, default=1, help="stretch all limits (default: 1)")
     add("--show", action="store_true",
         help="print the titles in the order in which they would run, and run nothing")
+    add("--names", action="store_true",
+        help="print the names of tests with their groups, and run nothing")
     add("--selftests", action="store_true",
         help="print the names of the KVM selftests that would run, and run nothing")
     add("--list", metavar="FILE", default=LIST, help="take another list than tests/list")
@@ -82,11 +84,33 @@ def arguments():
     return options
 
 
+def print_names(listed, names):
+    """Print the tests with these names and their groups; then the groups and configurations."""
+    tests = [test for test in listed.tests if test["name"] in names]
+    width = max([len(test["name"]) for test in tests] + [0])
+    for test in tests:
+        words = ["@" + name for name in test.get("groups", "").split()]
+        words += ["(only by name)"] if test.get("run") == "named" else []
+        print(("%-*s  %s" % (width, test["name"], " ".join(words))).rstrip())
+    print("\nGroups, and their bases:")
+    for name, group in listed.groups.items():
+        print(("%-*s  %s" % (width, "@" + name, group.get("bases", ""))).rstrip())
+    print("\nConfigurations: %s" % " ".join("+" + stanza["matrix"] for stanza in listed.matrix))
+
+
 def run(options):
     """Do what the options say; return the exit status."""
     listed = testlist.read(options.list)
     cases, said = choose(listed, options)
     order = in_order(cases)
+    if options.names or options.show or options.selftests:
+        # Whoever reads it may stop early.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if options.names:
+        some = options.tests or (options.base, options.vendor) != ("all", "all")
+        print_names(listed, {case.name for case in cases} if some else
+                    {test["name"] for test in listed.tests})
+        return 0
     if options.selftests:
         for name in sorted({case.selftest for case in cases if case.selftest}):
             print(name)

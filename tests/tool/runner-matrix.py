@@ -330,7 +330,7 @@ def order():
 def make(place):
     """make test in a tree where whatever installs or builds only says so."""
     tree = os.path.join(place, "tree")
-    for name in ("lib/lib.sh", "lib/kvmpmu.py", "step/setup", "step/chosen"):
+    for name in ("lib/lib.sh", "lib/kvmpmu.py", "step/setup", "step/chosen", "step/known-tests"):
         os.makedirs(os.path.dirname(os.path.join(tree, "scripts", name)), exist_ok=True)
         shutil.copy(os.path.join(TOP, "scripts", name), os.path.join(tree, "scripts", name))
     for name in ("Makefile", "patches", "tests", "tools"):
@@ -351,8 +351,21 @@ def make(place):
     os.makedirs(bare)
     for name in ("sh", "bash", "make", "dirname", "basename", "sort", "df", "awk", "cat"):
         os.symlink(shutil.which(name), os.path.join(bare, name))
-    status, out, err = test("nonsense", PATH=bare)
-    check("installs" in out, "where there is no python3 to ask: it goes on", status, out, err)
+    for tests in ("nonsense", "vm/nonsense* bare/", "@nonsense", "+nonsense", "intel/6.12/bare/nonsense"):
+        status, out, err = test(tests, PATH=bare)
+        said = [line for line in err if not line.startswith("make: ")]
+        check(status and not out and len(said) == 2 and "no test matches '" in said[0] and said[1] == "next: make list",
+              "where there is no python3 to ask: '%s' is refused, too" % tests, status, out, err)
+    for tests in ("vm/emulated-insns", "vm/rep-* amd/6.12-mediated/guest", "@mediated", "+watchdog/guest/",
+                  "*+zen3/*", ""):
+        status, out, err = test(tests, PATH=bare)
+        check("installs" in out, "where there is no python3 to ask: '%s' goes on" % tests, status, out, err)
+    os.symlink(os.path.join(TOP, "scripts/cmd"), os.path.join(tree, "scripts/cmd"))
+    status, out, err = run("--no-print-directory", "-C", tree, "list", command="make", PATH=bare)
+    check(not status and "vm/emulated-insns" in out, "make list there: names of tests", status, out[:9], err)
+    status, out, err = run("--no-print-directory", "-C", tree, "list", command="make")
+    words = next((line.split() for line in out if line.startswith("vm/emulated-insns ")), [])
+    check(not status and "@mediated" in words, "make list: names of tests and their groups", status, out[:9], err)
 
 
 def main():
