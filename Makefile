@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test list bench check tree export series rebase apply modules deb dkms clean
+.PHONY: help run test list bench check check-fast tree export series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -32,6 +32,9 @@ bench:
 
 check:
 	@scripts/cmd/check
+
+check-fast:
+	@scripts/cmd/check-fast
 
 tree:
 	@scripts/step/packages series

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Checks of our own files that take seconds: what 'make check' and
+# 'make check-fast' share.
+#
+# Source it behind lib.sh.  fast_checks runs all of them; a check whose program
+# is not installed is skipped.  Every finding is one line, FILE:LINE: what, on
+# standard output; the variable "found" counts them.  Where the top of the
+# repository is no git repository, our files are all but those in build/.
+
+found=0
+
+# report TITLE: lines on standard input are findings.
+report() {
+	local lines
+	lines=$(cat)
+	if [ -z "$lines" ]; then
+		note "  ok      $1"
+		return 0
+	fi
+	printf '%s\n' "$lines"
+	note "  FOUND   $1"
+	found=$((found + $(printf '%s\n' "$lines" | wc -l)))
+}
+
+# conclude TARGET: say how many findings there were, and fail if there were any.
+conclude() {
+	[ "$found" -eq 0 ] || die "make $1 found $found" "make $1   # after mending them"
+	note "nothing found"
+}
+
+# has PROGRAM TITLE: whether PROGRAM is installed; if not, say what is skipped.
+has() {
+	command -v "$1" > /dev/null && return 0
+	note "  skipped $2: there is no $1 (make check installs it)"
+	return 1
+}
+
+# ours: what git would take, also before it has been told.
+ours() {
+	if git rev-parse --git-dir > /dev/null 2>&1; then
+		git ls-files --cached --others --exclude-standard
+	else
+		find . -path ./build -prune -o -type f -printf '%P\n'
+	fi | sort | while read -r f; do
+		[ ! -f "$f" ] || printf '%s\n' "$f"
+	done
+}
+
+# with_shebang PATTERN: our files whose first line matches.
+with_shebang() {
+	local f line
+	for f in "${files[@]}"; do
+		line=
+		IFS= read -r line < "$f" || true
+		[[ $line =~ $1 ]] && printf '%s\n' "$f"
+	done 2> /dev/null
+	return 0
+}
+
+# text: our files that we have written ourselves, as text.
+text() {
+	local f
+	for f in "${files[@]}"; do
+		case $f in
+		*.patch | COPYING | *.png | */corpus/*) ;;
+		*) printf '%s\n' "$f" ;;
+		esac
+	done
+}
+
+mapfile -t files < <(ours)
+mapfile -t text < <(text)
+
+# .shellcheckrc says what is not looked for, and why.
+shell_style() {
+	local bash sh
+	mapfile -t bash < <(with_shebang '^#!.*/bash' && printf 'scripts/lib/%s\n' lib.sh checks.sh)
+	mapfile -t sh < <(with_shebang '^#!.*(/sh|ash)$' | grep -vxF "$(printf '%s\n' "${bash[@]}")")
+	report "shellcheck (bash)" < <(in_parallel shellcheck -f gcc -- "${bash[@]}")
+	[ ${#sh[@]} -eq 0 ] || report "shellcheck (sh)" < <(in_parallel shellcheck -f gcc -s dash -- "${sh[@]}")
+}
+
+# in_parallel COMMAND... -- FILE...: run COMMAND on parts of the files, on all CPUs.
+in_parallel() {
+	local command=()
+	while [ "$1" != -- ]; do
+		command+=("$1")
+		shift
+	done
+	shift
+	printf '%s\n' "$@" | xargs -d '\n' -P "$(nproc)" -n 4 "${command[@]}" 2>&1 | sort || true
+}
+
+compiles() {
+	local python
+	mapfile -t python < <(with_shebang '^#!.*python3' && printf '%s\n' "${files[@]}" | grep '\.py$')
+	python3 - "${python[@]}" <<-'END' 2>&1
+		import sys
+		for name in sorted(set(sys.argv[1:])):
+		    try:
+		        with open(name) as text:
+		            compile(text.read(), name, "exec")
+		    except SyntaxError as error:
+		        print("%s:%d: %s" % (name, error.lineno or 1, error.msg))
+	END
+}
+
+licences() {
+	local f
+	for f in "${text[@]}"; do
+		case $f in
+		README | */README | MAINTAINERS | *.rst | */list | */series | */base | */pin | .gitignore) continue ;;
+		*/debian/* | patches/*/config/* | debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
+		debian/changelog | debian/control | debian/copyright) continue ;;
+		esac
+		# Bochs has another licence, and files meant for it say so in its way.
+		[[ $f != tools/machine/cpu/* ]] || continue
+		head -n 3 "$f" | grep 'SPDX-License-Identifier: GPL-2.0' > /dev/null ||
+			printf '%s:1: no SPDX-License-Identifier line\n' "$f"
+	done
+}
+# What a git diff shows as "\ No newline at end of file".
+newlines() {
+	local f
+	for f in "${text[@]}"; do
+		[ ! -s "$f" ] || [ "$(tail -c 1 "$f" && printf x)" = $'\nx' ] ||
+			printf '%s:%d: no newline at the end of the file\n' "$f" "$(($(wc -l < "$f") + 1))"
+	done
+}
+
+# Patches that no series applies, and those that one lists twice or that are not there.
+patches() {
+	local series dir
+	for series in patches/*/series tools/machine/patches/series; do
+		[ -f "$series" ] || continue
+		dir=$(dirname "$series")
+		listed=$(sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$series" | sort)
+		there=$(cd "$dir" && find . -name '*.patch' -printf '%P\n' | sort)
+		uniq -d <<< "$listed" | sed "/./!d; s,.*,$series:1: & is listed twice,"
+		comm -23 <(uniq <<< "$listed") <(echo "$there") | sed "/./!d; s,.*,$series:1: & does not exist,"
+		comm -13 <(uniq <<< "$listed") <(echo "$there") | sed "/./!d; s,.*,$dir/&:1: no series lists it,"
+	done
+	# New files of the kernel come with a patch, the same ones for each base that has them.
+	comm -3 <(sed -n 's/^[[:space:]]\+\([^[:space:]#]\+\).*/\1/p' patches/*/series | sort -u) \
+		<(printf '%s\n' "${files[@]}" | grep -E '^(arch|include|kernel)/') |
+		sed 's/^\t\(.*\)/\1:1: comes with no patch of any series/; t; s/$/:1: does not exist, but comes with a patch/'
+}
+pins() {
+	local f key
+	for f in patches/*/base patches/*/debian/* patches/*/config/* tools/machine/pin tests/proof/pins/*; do
+		for key in suite type package version file sha256; do
+			[ -n "$(field "$f" $key)" ] || printf '%s:1: no line "%s:"\n' "$f" "$key"
+		done
+		[[ $(field "$f" sha256) =~ ^[0-9a-f]{64}$ ]] || printf '%s:1: sha256 is not one\n' "$f"
+	done
+}
+
+# The runner says what is wrong, and where; its second line is the next command.
+tests() {
+	tests/runner/run.py --matrix all --show 2>&1 > /dev/null | sed -n '1s/^run: //p'
+}
+
+fast_checks() {
+	! has shellcheck "shellcheck" || shell_style
+	! has python3 "python compiles" || report "python compiles" < <(compiles)
+	report "licence lines" < <(licences)
+	report "blanks" < <(grep -nE '[[:space:]]+$' "${text[@]}" |
+		sed 's/^\([^:]*:[0-9]*:\).*/\1 blanks at the end of the line/')
+	report "ends of files" < <(newlines)
+	report "line lengths" < <(awk 'length($0) > 132 {
+		printf "%s:%d: %d characters\n", FILENAME, FNR, length($0) }' "${text[@]}")
+	# An underline that was joined to its heading, or to a paragraph: docutils takes it for words.
+	report "headings" < <(printf '%s\n' "${text[@]}" | grep -E '(^|/)README$|\.rst$' |
+		xargs -d '\n' awk '!/^[=+| -]*$/ && !/^\.\. / && /[^-=~^ ] +(----+|====+|~~~~+)( |$)/ && !/``/ {
+		printf "%s:%d: an underline within a line\n", FILENAME, FNR }')
+	! has codespell "spelling" || report "spelling" < <(codespell --quiet-level=2 \
+		--ignore-words-list=hda,te,als,ans,inout,ist,nd "${text[@]}" 2>&1)
+	# The only place that names a mirror is the host's apt.
+	report "no mirror, no path of one machine" < <(
+		grep -nE 'https?://[^ ]*debian\.org/debian|(^|[^a-z.$}])/(home|work)/' "${text[@]}" |
+			grep -v '^scripts/lib/checks.sh:')
+	# Tests share a boot, and those behind read what the kernel said at its start: log_lines() of
+	# tests/lib/check.h.
+	report "no test clears the kernel's log" < <(
+		grep -rnE '^[^#]*dmesg +(-[cC]|--(read-)?clear)' tests)
+	report "patches and series" < <(patches)
+	report "pins" < <(pins)
+	! has python3 "list of tests" || report "list of tests" < <(tests)
+}
