@@ -176,7 +176,7 @@ fast_checks() {
 		xargs -d '\n' awk '!/^[=+| -]*$/ && !/^\.\. / && /[^-=~^ ] +(----+|====+|~~~~+)( |$)/ && !/``/ {
 		printf "%s:%d: an underline within a line\n", FILENAME, FNR }')
 	! has codespell "spelling" || report "spelling" < <(codespell --quiet-level=2 \
-		--ignore-words-list=hda,te,als,ans,inout,ist,nd "${text[@]}" 2>&1)
+		--ignore-words-list=extraversion,hda,te,als,ans,inout,ist,nd "${text[@]}" 2>&1)
 	# The only place that names a mirror is the host's apt.
 	report "no mirror, no path of one machine" < <(
 		grep -nE 'https?://[^ ]*debian\.org/debian|(^|[^a-z.$}])/(home|work)/' "${text[@]}" |

@@ -6,15 +6,11 @@
 #ifndef __KVM_X86_MEDIATED_PMU_H
 #define __KVM_X86_MEDIATED_PMU_H
 
-#include <linux/jump_label.h>
 #include <linux/kvm_host.h>
 #include <linux/lockdep.h>
 
 #include "../lapic.h"
 #include "regs.h"
-
-/* Enabled while the vendor's module is loaded with enable_mediated_pmu. */
-DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_used);
 
 /* Does this vCPU own the hardware PMU while it runs? */
 static __always_inline bool kvm_vcpu_has_mediated_pmu(const struct kvm_vcpu *vcpu)

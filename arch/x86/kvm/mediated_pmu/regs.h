@@ -3,6 +3,7 @@
 #ifndef __KVM_X86_MEDIATED_PMU_REGS_H
 #define __KVM_X86_MEDIATED_PMU_REGS_H
 
+#include <linux/jump_label.h>
 #include <linux/kvm_host.h>
 
 #include <asm/msr.h>
@@ -57,6 +58,9 @@ struct kvm_mediated_pmu_host {
 
 extern bool enable_mediated_pmu;
 extern struct kvm_mediated_pmu_host kvm_mediated_pmu_host;
+
+/* Enabled while the vendor's module is loaded with enable_mediated_pmu. */
+DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_used);
 /* Of the vendor whose module is loaded. */
 extern struct kvm_mediated_pmu_regs kvm_mediated_pmu_regs;
 
