@@ -82,7 +82,7 @@ make_tree 6.1
 sed -i 's/u64 eventsel;/u64 event_selector;/' "$tree/arch/x86/include/asm/kvm_host.h"
 before=$(sum "$tree")
 says "apply: a hunk that does not fit is named" 1 \
-	"^error: no series fits the 6.1 .*: ${patches[1]} is rejected at arch/x86/include/asm/kvm_host.h:[0-9]+$" \
+	"^error: no series fits the 6.1 .*: ${patches[2]} is rejected at arch/x86/include/asm/kvm_host.h:[0-9]+$" \
 	"$apply" "$tree"
 same "apply: and the tree stays as it was" "$(sum "$tree")" "$before"
 make_tree 6.1
@@ -215,11 +215,11 @@ check="$package/scripts/cmd/modules --dkms --check --release $release --headers"
 	build "package: DKMS skips a kernel that is not 6.1" 77 6.6.0-1-amd64 "$headers"
 	says "package: another version than the source has" 1 "needs linux-source-6.1 6.1.999-1" $check "$work/headers"
 	build "package: DKMS skips that" 77 "$release" "$work/headers"
-	sed -i 's/^ \tu64 counter;/ \tu64 contour;/' "$package/${patches[1]}"
+	sed -i 's/^ \tu64 counter;/ \tu64 contour;/' "$package/${patches[2]}"
 	says "package: a hunk that does not apply is named" 1 \
-		"${patches[1]} does not apply to .* at fuzz 0: arch/x86/include/asm/kvm_host.h:[0-9]+" $check "$headers"
+		"${patches[2]} does not apply to .* at fuzz 0: arch/x86/include/asm/kvm_host.h:[0-9]+" $check "$headers"
 	build "package: DKMS skips that too" 77 "$release" "$headers"
-	rm "$package/${patches[1]}"
+	rm "$package/${patches[2]}"
 	says "package: a patch that is not there" 1 "which does not exist" $check "$headers"
 }
 for ko in kvm kvm-intel kvm-amd; do
