@@ -133,7 +133,7 @@ newlines() {
 # Patches that no series applies, and those that one lists twice or that are not there.
 patches() {
 	local series dir
-	for series in patches/*/series tools/machine/patches/series; do
+	for series in patches/*/series tools/machine/{patches,gdb}/series; do
 		[ -f "$series" ] || continue
 		dir=$(dirname "$series")
 		listed=$(sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$series" | sort)
