@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test list bench check check-fast tree export series rebase apply modules deb dkms clean
+.PHONY: help run test list shell debug bench check check-fast tree export series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -25,6 +25,12 @@ test:
 
 list:
 	@scripts/cmd/list
+
+shell:
+	@scripts/cmd/shell
+
+debug:
+	@scripts/cmd/debug
 
 bench:
 	@scripts/step/setup bench

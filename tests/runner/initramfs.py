@@ -50,7 +50,8 @@ def common():
     """Archive what host and guest share: busybox, perf with its libraries, our init and tools."""
     busybox = needed("/bin/busybox", "busybox-static")
     perf = perf_binary()
-    ours = [os.path.join(ROOTFS, name) for name in ("init", "run-tests", "complaints", "check.sh")]
+    ours = [os.path.join(ROOTFS, name) for name in
+            ("init", "run-tests", "complaints", "check.sh", "start-guest")]
     ours.append(os.path.join(TOP, "scripts/cmd/reload"))
     tools = {name: program("tests/rootfs/%s.c" % name) for name in ("mark", "loop")}
 

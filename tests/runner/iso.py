@@ -77,19 +77,21 @@ def _master(iso, grafts):
         raise Failed("no CD image: %s" % last, "df -h build")
 
 
-def boot(iso, base, plan, environment, kargs="", files=()):
+def boot(iso, base, plan, environment, kargs="", files=(), guest=False):
     """Write the CD image ISO, which boots a base or variant and runs PLAN; return ISO.
 
     plan            a list of (level, name, program[, argument])
     environment     a dictionary for the tests
     kargs           more arguments for the host's kernel
     files           programs for the host's file system, as (name, source) pairs
+    guest           whether QEMU and the guest's files are needed; they are there as well if a test
+                    of the plan is a guest's, or starts QEMU itself
 
-    QEMU and the guest's files join only if a test of the plan is a guest's, or starts QEMU itself.
     Raises Failed with one line and the next command.
     """
     archives = [initramfs.common(), initramfs.kernel(base)]
-    if any(level == "guest" or _mentions(path, initramfs.QEMU) for level, _, path, *_ in plan):
+    if guest or any(level == "guest" or _mentions(path, initramfs.QEMU)
+                    for level, _, path, *_ in plan):
         archives += [initramfs.hypervisor(), initramfs.guest()]
     for source in ISOLINUX:
         initramfs.needed(source, "isolinux syslinux-common")

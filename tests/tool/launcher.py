@@ -28,13 +28,16 @@ REFUSED = (
     ("--perfmon fixed", "--perfmon wants K=V"),
     ("--cpus 3", "3 CPUs cannot be had"),
     ("--memory 4096", "4096 MiB of memory cannot be had"),
+    ("--gdb 1234 --cpus 2", "has one CPU"),
+    ("--terminal", "wants a terminal"),
     ("--iso /nowhere", "no such image: /nowhere"),
 )
 
 failed = number = 0
 for arguments, wanted in REFUSED:
     words = arguments.split() + ([] if "--iso" in arguments else ["--iso", "/dev/null"])
-    done = subprocess.run([sys.executable, MACHINE] + words, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, MACHINE] + words, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True)
     lines = done.stderr.splitlines()
     good = done.returncode == 2 and not done.stdout and len(lines) == 2 and wanted in lines[0] and lines[1].startswith("next: ")
     number += 1
