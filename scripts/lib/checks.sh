@@ -175,6 +175,16 @@ fast_checks() {
 	report "headings" < <(printf '%s\n' "${text[@]}" | grep -E '(^|/)README$|\.rst$' |
 		xargs -d '\n' awk '!/^[=+| -]*$/ && !/^\.\. / && /[^-=~^ ] +(----+|====+|~~~~+)( |$)/ && !/``/ {
 		printf "%s:%d: an underline within a line\n", FILENAME, FNR }')
+	# In a simple table each line with a first cell is a row: one with nothing else in it goes on
+	# with the row above, and falls to pieces when rendered.
+	# shellcheck disable=SC2016 # awk's
+	report "tables" < <(printf '%s\n' "${text[@]}" | grep -E '(^|/)README$|\.rst$' |
+		xargs -d '\n' awk '
+		FNR == 1 { second = 0 }
+		/^=+( +=+)+$/ { second = index($0, " ="); next }
+		/^$/ { second = 0 }
+		second && substr($0, 1, 1) != " " && substr($0, second) ~ /^ *$/ {
+			printf "%s:%d: a row of a table that has nothing but a first cell\n", FILENAME, FNR }')
 	! has codespell "spelling" || report "spelling" < <(codespell --quiet-level=2 \
 		--ignore-words-list=extraversion,hda,te,als,ans,inout,ist,nd "${text[@]}" 2>&1)
 	# The only place that names a mirror is the host's apt.
