@@ -79,7 +79,8 @@ shell_style() {
 	mapfile -t bash < <(with_shebang '^#!.*/bash' && printf 'scripts/lib/%s\n' lib.sh checks.sh)
 	mapfile -t sh < <(with_shebang '^#!.*(/sh|ash)$' | grep -vxF "$(printf '%s\n' "${bash[@]}")")
 	report "shellcheck (bash)" < <(in_parallel shellcheck -f gcc -- "${bash[@]}")
-	[ ${#sh[@]} -eq 0 ] || report "shellcheck (sh)" < <(in_parallel shellcheck -f gcc -s dash -- "${sh[@]}")
+	[ ${#sh[@]} -eq 0 ] ||
+		report "shellcheck (sh)" < <(in_parallel shellcheck -f gcc -s dash -- "${sh[@]}")
 }
 
 # in_parallel COMMAND... -- FILE...: run COMMAND on parts of the files, on all CPUs.
@@ -111,8 +112,9 @@ licences() {
 	local f
 	for f in "${text[@]}"; do
 		case $f in
-		README | */README | MAINTAINERS | *.rst | */list | */series | */base | */pin | .gitignore) continue ;;
-		*/debian/* | patches/*/config/* | debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
+		README | */README | MAINTAINERS | *.rst | .gitignore) continue ;;
+		*/list | */series | */base | */pin | */debian/* | patches/*/config/*) continue ;;
+		debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
 		debian/changelog | debian/control | debian/copyright) continue ;;
 		esac
 		# Bochs has another licence, and files meant for it say so in its way.
@@ -139,8 +141,10 @@ patches() {
 		listed=$(sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$series" | sort)
 		there=$(cd "$dir" && find . -name '*.patch' -printf '%P\n' | sort)
 		uniq -d <<< "$listed" | sed "/./!d; s,.*,$series:1: & is listed twice,"
-		comm -23 <(uniq <<< "$listed") <(echo "$there") | sed "/./!d; s,.*,$series:1: & does not exist,"
-		comm -13 <(uniq <<< "$listed") <(echo "$there") | sed "/./!d; s,.*,$dir/&:1: no series lists it,"
+		comm -23 <(uniq <<< "$listed") <(echo "$there") |
+			sed "/./!d; s,.*,$series:1: & does not exist,"
+		comm -13 <(uniq <<< "$listed") <(echo "$there") |
+			sed "/./!d; s,.*,$dir/&:1: no series lists it,"
 	done
 	# New files of the kernel come with a patch, the same ones for each base that has them.
 	comm -3 <(sed -n 's/^[[:space:]]\+\([^[:space:]#]\+\).*/\1/p' patches/*/series | sort -u) \

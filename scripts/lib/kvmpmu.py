@@ -13,7 +13,9 @@ import argparse
 import errno
 import os
 import re
+import signal
 import subprocess
+import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VENDORS = ("intel", "amd")
@@ -79,6 +81,36 @@ def known_bases():
     names = os.listdir(place) if os.path.isdir(place) else []
     return sorted((name for name in names if re.fullmatch(r"\d+\.\d+", name)),
                   key=lambda name: [int(part) for part in name.split(".")])
+
+
+def built_bases():
+    """Return the bases whose kernels are built, oldest first."""
+    return [name for name in known_bases()
+            if os.path.exists(os.path.join(TOP, "build", name, "obj/arch/x86/boot/bzImage"))]
+
+
+def call(program, function, again):
+    """Return what function() returns, the exit status of PROGRAM.
+
+    If it raises something that a user should know, print one line and the next command, which is
+    AGAIN if nothing better is known, and return the status for it.  SIGTERM is like Ctrl-C.
+    """
+    def interrupted(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        return function()
+    except Failed as failed:
+        print(failed.explain(program), file=sys.stderr, flush=True)
+        return failed.status
+    except OSError as error:
+        print("%s: %s\nnext: %s" % (program, error, after(error, again)), file=sys.stderr,
+              flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print("%s: interrupted\nnext: %s" % (program, again), file=sys.stderr, flush=True)
+        return 130
 
 
 def check_vendor(vendor, target):

@@ -204,6 +204,21 @@ hash() {
 	done | sort -z | xargs -0r sha256sum | sha256sum | cut -d' ' -f1
 }
 
+# lost WANTED CONFIG: the options of the fragment WANTED that the kernel's configuration
+# CONFIG has not got.  Kconfig drops silently what it cannot have.  Where WANTED has
+# an option twice, the later one counts.
+lost() {
+	awk -F= '
+	!/^CONFIG_/ { next }
+	FNR == NR { want[$1] = $2; next }
+	{ have[$1] = $2 }
+	END {
+		for (k in want)
+			if ((k in have ? have[k] : "n") != want[k])
+				print k "=" want[k]
+	}' "$1" "$2" | sort
+}
+
 # bases: the directories under patches/ are the only list of bases.
 bases() {
 	local pin

@@ -15,31 +15,13 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lib"))
 
+from ktap import Results            # noqa: E402
 from kvmpmu import Failed, TOP      # noqa: E402
 
 PROOF = os.path.join(TOP, "tests/proof")
 HEADER = os.path.join(TOP, "arch/x86/kvm/pmc_count.h")
 CBMC = os.path.join(TOP, "build/proof/bin/cbmc")
 MODELS = ("prove_reference", "prove_stretch", "prove_history")
-
-
-class Results:
-    """Results in the form of the runner's tests."""
-
-    def __init__(self):
-        self.number, self.bad = 0, 0
-
-    def say(self, good, what, details=()):
-        self.number += 1
-        self.bad += not good
-        print("%s %d - %s" % ("ok" if good else "not ok", self.number, what))
-        for line in details:
-            print("# " + line)
-        sys.stdout.flush()
-
-    def done(self):
-        print("1..%d" % self.number)
-        return 1 if self.bad else 0
 
 
 def run_test(body):

@@ -17,7 +17,6 @@ the next command), 130 interrupted.
 
 import os
 import re
-import signal
 import socket
 import sys
 import threading
@@ -31,7 +30,7 @@ import iso                      # noqa: E402
 import testlist                 # noqa: E402
 import watch                    # noqa: E402
 from choose import choose                                                       # noqa: E402
-from kvmpmu import (Failed, Parser, TOP, VENDORS, after, check_base,            # noqa: E402
+from kvmpmu import (Failed, Parser, TOP, VENDORS, call, check_base,             # noqa: E402
                     check_vendor, known_bases)
 from programs import program, selftest                                          # noqa: E402
 from variants import BUILT, variant                                             # noqa: E402
@@ -180,22 +179,5 @@ def run(options):
     return 0
 
 
-def main():
-    def interrupted(number, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
-    try:
-        return run(arguments())
-    except Failed as failed:
-        print(failed.explain("debug"), file=sys.stderr)
-        return failed.status
-    except OSError as error:
-        print("debug: %s\nnext: %s" % (error, after(error, "make debug")), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("debug", lambda: run(arguments()), "make debug"))

@@ -38,7 +38,7 @@ import boot                     # noqa: E402
 import testlist                 # noqa: E402
 import watch                    # noqa: E402
 from choose import choose, in_order, plain_cases                            # noqa: E402
-from kvmpmu import Failed, Parser, TOP, after, check_base, check_vendor     # noqa: E402
+from kvmpmu import Failed, Parser, TOP, call, check_base, check_vendor      # noqa: E402
 from report import Report, progress                                         # noqa: E402
 from variants import kernel_paths                                           # noqa: E402
 
@@ -137,26 +137,18 @@ def run(options):
     return 1 if report.failed else 0
 
 
-def main():
-    def interrupted(number, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
+def bail_out(options):
+    """Do what the options say; say in KTAP if that ends early."""
     try:
-        return run(arguments())
+        return run(options)
     except Failed as failed:
         if boot.stopping.is_set():
             print("Bail out! %s" % str(failed).splitlines()[0], flush=True)
-        progress(failed.explain("run"))
-        return failed.status
-    except OSError as error:
-        progress("run: %s\nnext: %s" % (error, after(error, "make test")))
-        return 2
+        raise
     except KeyboardInterrupt:
         print("Bail out! interrupted", flush=True)
-        progress("run: interrupted\nnext: make test")
-        return 130
+        raise
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("run", lambda: bail_out(arguments()), "make test"))

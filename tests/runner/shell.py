@@ -21,7 +21,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "../../scripts/lib")]
 import iso                      # noqa: E402
 import watch                    # noqa: E402
 from boot import log_directory, shown                                           # noqa: E402
-from kvmpmu import (Failed, Parser, VENDORS, after, check_base, check_vendor,   # noqa: E402
+from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor,    # noqa: E402
                     known_bases)
 from variants import kvm_params, variant                                        # noqa: E402
 
@@ -73,18 +73,5 @@ def run(options):
         os.unlink(image)
 
 
-def main():
-    try:
-        return run(arguments())
-    except Failed as failed:
-        print(failed.explain("shell"), file=sys.stderr)
-        return failed.status
-    except OSError as error:
-        print("shell: %s\nnext: %s" % (error, after(error, "make shell")), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("shell", lambda: run(arguments()), "make shell"))

@@ -6,23 +6,7 @@
 
 . "$(dirname "$0")/../../scripts/lib/lib.sh"
 
-count=0
-failed=0
-result() {
-	count=$((count + 1))
-	[ "$1" = ok ] || failed=1
-	printf '%s %d - %s\n' "$1" $count "$2"
-}
-
-# same WHAT GOT WANT
-same() {
-	if [ "$2" = "$3" ]; then
-		result ok "$1"
-	else
-		result "not ok" "$1"
-		printf '# got:\n%s\n# want:\n%s\n' "$2" "$3" | sed 's/^[^#]/#   &/'
-	fi
-}
+. tests/tool/ktap.sh
 
 findings() {
 	scripts/step/cocci --rule "$1" "${@:2}" | sed -n 's/^[^:]*:\([0-9]*\):.*/\1/p' | sort -nu | paste -sd' '
@@ -46,5 +30,4 @@ for base in $(bases); do
 	same "$base: nothing is found in the patched tree" "$(scripts/step/cocci "$base")" ""
 done
 rm -f $stock
-printf '1..%d\n' $count
-exit $failed
+conclude

@@ -14,22 +14,7 @@ base=6.12
 export FLAVOUR='' DEBUG_INFO=''
 unset NEXT
 
-count=0
-failed=0
-result() {
-	count=$((count + 1))
-	[ "$1" = ok ] || failed=1
-	printf '%s %d - %s\n' "$1" $count "$2"
-}
-# same WHAT GOT WANT
-same() {
-	if [ "$2" = "$3" ]; then
-		result ok "$1"
-	else
-		result "not ok" "$1"
-		printf 'got:\n%s\nwant:\n%s\n' "$2" "$3" | sed 's/^/#   /'
-	fi
-}
+. tests/tool/ktap.sh
 # refused WHAT PATTERN COMMAND...: with status 2, one line for the cause, and the last for the way on.
 refused() {
 	local what=$1 pattern=$2 status=0
@@ -122,6 +107,5 @@ same "and stays as it is" "$(stat -c '%n %Y' "${packages[@]}")" "$before"
 refused "another flavour" "unknown FLAVOUR 'rt-amd64'; there is: amd64 cloud-amd64" env FLAVOUR=rt-amd64 scripts/cmd/deb $base
 refused "another base" "unknown BASE '5.4'" scripts/cmd/deb 5.4
 
-printf '1..%d\n' $count
-[ $failed -ne 0 ] || rm -rf "$work"
-exit $failed
+[ "$failed" -ne 0 ] || rm -rf "$work"
+conclude

@@ -13,7 +13,12 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+from ktap import Results    # noqa: E402
+
 LIMIT = 300         # seconds for the test, once gdb has gone
 TEST = "vm/msr-list"
 COMMANDS = ("break kvm_arch_vcpu_create", "continue", "info symbol $rip", "stepi",
@@ -30,13 +35,8 @@ def main():
         process = subprocess.Popen([os.path.join(TOP, "tests/runner/debug.py"), "--tests", TEST,
                                     "--logs", place], cwd=TOP, stdin=subprocess.DEVNULL,
                                    stdout=said, stderr=said)
-    results = []
-
-    def check(good, what, more):
-        results.append(bool(good))
-        print("%s %d - %s" % ("ok" if good else "not ok", len(results), what))
-        if not good:
-            print("\n".join("# " + line for line in more.splitlines()))
+    results = Results()
+    check = results.check
 
     def words():
         with open(out) as said:
@@ -64,8 +64,7 @@ def main():
         process.terminate()
         process.wait()
         shutil.rmtree(place, ignore_errors=True)
-    print("1..%d" % len(results))
-    return 0 if all(results) else 1
+    return results.done()
 
 
 if __name__ == "__main__":

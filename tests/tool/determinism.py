@@ -19,6 +19,7 @@ sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/li
 
 import iso                              # noqa: E402
 import watch                            # noqa: E402
+from kvmpmu import built_bases          # noqa: E402
 from programs import program            # noqa: E402
 from variants import kvm_params         # noqa: E402
 
@@ -35,8 +36,7 @@ def run(place, number, vendor, cpus, cd):
 
 
 def main():
-    bases = [name for name in sorted(os.listdir(os.path.join(TOP, "patches")))
-             if os.path.exists(os.path.join(TOP, "build", name, "obj/arch/x86/boot/bzImage"))]
+    bases = built_bases()
     if not bases:
         print("1..0 # SKIP no kernel is built")
         return 0

@@ -14,22 +14,7 @@ mkdir -p "$work"
 export BASE='' KERNEL='' RELEASE=''
 unset NEXT
 
-count=0
-failed=0
-result() {
-	count=$((count + 1))
-	[ "$1" = ok ] || failed=1
-	printf '%s %d - %s\n' "$1" $count "$2"
-}
-# same WHAT GOT WANT
-same() {
-	if [ "$2" = "$3" ]; then
-		result ok "$1"
-	else
-		result "not ok" "$1"
-		printf '# got:\n%s\n# want:\n%s\n' "$2" "$3" | sed 's/^[^#]/#   &/'
-	fi
-}
+. tests/tool/ktap.sh
 # says WHAT STATUS PATTERN COMMAND...: the command ends with STATUS, one line of its standard error matches; if it is not 0, that
 # is the one for the cause, and the last is the one for the way on.
 says() {
@@ -228,6 +213,5 @@ done
 same "package: kvm.ko is for that kernel" "$(modinfo -F vermagic build/debian-$base/modules/kvm.ko)" \
 	"$(modinfo -F vermagic build/debian-$base/stock/modules/kvm.ko)"
 
-printf '1..%d\n' $count
-[ $failed -ne 0 ] || rm -rf "$work"
-exit $failed
+[ "$failed" -ne 0 ] || rm -rf "$work"
+conclude

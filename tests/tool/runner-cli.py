@@ -17,7 +17,13 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+from kvmpmu import built_bases      # noqa: E402
+from ktap import Results            # noqa: E402
+
 RUN = os.path.join(TOP, "tests/runner/run.py")
 
 # What it does in the first boot, it takes from its name; in later ones it does what it should for the second test.
@@ -72,26 +78,13 @@ kargs: nmi_watchdog=1 quiet
 env: COLOUR=red
 """
 
-count = failed = 0
-
-
-def check(good, what, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print("%s %d - %s" % ("ok" if good else "not ok", count, what))
-    if not good:
-        for text in more:
-            print("\n".join("# " + line for line in str(text).splitlines()))
+results_so_far = Results()
+check = results_so_far.check
 
 
 def base():
     """Any base will do, as long as its kernel is built; the base that the tests run on always is."""
-    for name in sorted(os.listdir(os.path.join(TOP, "patches"))):
-        if os.path.exists(os.path.join(TOP, "build", name, "obj/arch/x86/boot/bzImage")):
-            return name
-    print("1..0 # SKIP no kernel is built")
-    sys.exit(0)
+    return built_bases()[0]
 
 
 def alive(place):
@@ -117,6 +110,9 @@ def results(text):
 
 
 def main():
+    if not built_bases():
+        print("1..0 # SKIP no kernel is built")
+        return 0
     place = tempfile.mkdtemp(prefix="runner.")
     try:
         with open(os.path.join(place, "machine"), "w") as out:
@@ -200,8 +196,7 @@ def main():
         check(not alive(place), "Ctrl-C: no machine is left", alive(place))
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print("1..%d" % count)
-    return 1 if failed else 0
+    return results_so_far.done()
 
 
 if __name__ == "__main__":

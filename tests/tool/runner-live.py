@@ -12,7 +12,12 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+from kvmpmu import built_bases      # noqa: E402
+
 RUN = os.path.join(TOP, "tests/runner/run.py")
 WANT = {
     "host/panic": "not ok # ERROR kernel panic",
@@ -25,8 +30,7 @@ WANT = {
 
 
 def main():
-    bases = [name for name in sorted(os.listdir(os.path.join(TOP, "patches")))
-             if os.path.exists(os.path.join(TOP, "build", name, "obj/arch/x86/boot/bzImage"))]
+    bases = built_bases()
     if not bases:
         print("1..0 # SKIP no kernel is built")
         return 0

@@ -18,7 +18,8 @@ sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
-import testlist     # noqa: E402
+import testlist             # noqa: E402
+from ktap import Results    # noqa: E402
 
 RUN = os.path.join(TOP, "tests/runner/run.py")
 LIST = os.path.join(TOP, "tests/list")
@@ -111,17 +112,8 @@ groups: prefix
 # What these are: vm/same is its own configuration already, vm/other contradicts it.
 CASES = ["vm/plain", "vm/part", "vm/more", "guest/plain"]
 
-count = failed = 0
-
-
-def check(good, what, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print("%s %d - %s" % ("ok" if good else "not ok", count, what))
-    if not good:
-        for text in more:
-            print("\n".join("# " + line for line in str(text).splitlines()))
+results = Results()
+check = results.check
 
 
 def run(*arguments, command=RUN, **environment):
@@ -381,8 +373,7 @@ def main():
         make(place)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print("1..%d" % count)
-    return 1 if failed else 0
+    return results.done()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+
+from kvmpmu import built_bases      # noqa: E402
+from ktap import Results            # noqa: E402
+
 LIMIT = 60          # seconds for an answer
 # What is waited for, and what is typed then.
 SESSION = (("host# ", "perf stat -x, -e instructions:u true\r"),
@@ -53,19 +59,13 @@ def session(arguments, steps):
 
 
 def main():
-    bases = [name for name in sorted(os.listdir(os.path.join(TOP, "patches")))
-             if os.path.exists(os.path.join(TOP, "build", name, "obj/arch/x86/boot/bzImage"))]
+    bases = built_bases()
     if not bases:
         print("1..0 # SKIP no kernel is built")
         return 0
-    place, results = tempfile.mkdtemp(prefix="shell."), []
+    place, results = tempfile.mkdtemp(prefix="shell."), Results()
+    check = results.check
     arguments = ["--base", bases[0], "--logs", place]
-
-    def check(good, what, shown):
-        results.append(good)
-        print("%s %d - %s" % ("ok" if good else "not ok", len(results), what))
-        if not good:
-            print("\n".join("# " + line for line in shown.splitlines()))
 
     try:
         shown, left, status = session(arguments, SESSION)
@@ -78,8 +78,7 @@ def main():
               "Ctrl-] ends it at once: %d" % status, shown)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print("1..%d" % len(results))
-    return 0 if all(results) else 1
+    return results.done()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -33,7 +32,7 @@ sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/li
 import iso                                      # noqa: E402
 import judge                                    # noqa: E402
 import watch                                    # noqa: E402
-from kvmpmu import (Failed, Parser, VENDORS, after, check_base, check_vendor,   # noqa: E402
+from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor,    # noqa: E402
                     known_bases)
 from programs import program                    # noqa: E402
 from variants import kernel_paths, kvm_params   # noqa: E402
@@ -272,53 +271,40 @@ def arguments():
 
 
 def main():
+    """Measure and print; return the exit status."""
     stopping = threading.Event()
-
-    def interrupted(number, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
-    try:
-        options = arguments()
-        vendors = VENDORS if options.vendor == "all" else (options.vendor,)
-        host = variant_of(options.base)
-        for variant in (host, host + "-stock"):
-            kernel_paths(variant)
-        say("base %s%s: a guest under KVM on the machine, as %s"
-            % (options.base, DEBIAN_OWN if host != options.base else "",
-               " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
-        head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
-        mediated = has_mediated(host)
-        with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say):
-            results = watch.in_parallel(
-                [functools.partial(measure, host, vendor, mediated, stopping)
-                 for vendor in vendors], min(2, os.cpu_count() or 1), stopping)
-        print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
-              % ("Debian's own kernel %s with our KVM modules, built by DKMS" % release(options.base) if host != options.base else
-                 "Kernel %s with our series" % options.base, "; perf-based vPMU" if mediated else ""))
-        show(head, [first for first, _, _, _ in results])
-        if mediated:
-            print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)\n")
-            show(head, [second for _, second, _, _ in results])
-        print(NOTES)
-        if mediated:
-            print("What it costs the host, as Debian boots it (nmi_watchdog=1, two CPUs), and with nmi_watchdog=0\n")
-            show(["host", "", "perf-based", "mediated", "perf-based, 0", "mediated, 0"], [spent for _, _, _, spent in results])
-            print(COST_NOTES)
-        print("Before and after: what a guest's kernel does with its PMU, by KVM of stock %s and with our series\n" % options.base)
-        show(["host", "the guest", "due", "stock", "series"] + ["mediated"] * mediated, [pairs for _, _, pairs, _ in results])
-        print(PAIR_NOTES, end="", flush=True)
-        return 0
-    except Failed as failed:
-        say(failed.explain("report"))
-        return failed.status
-    except OSError as error:
-        say("report: %s\nnext: %s" % (error, after(error, "make run")))
-        return 2
-    except KeyboardInterrupt:
-        say("report: interrupted\nnext: make run")
-        return 130
+    options = arguments()
+    vendors = VENDORS if options.vendor == "all" else (options.vendor,)
+    host = variant_of(options.base)
+    for variant in (host, host + "-stock"):
+        kernel_paths(variant)
+    say("base %s%s: a guest under KVM on the machine, as %s"
+        % (options.base, DEBIAN_OWN if host != options.base else "",
+           " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
+    head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
+    mediated = has_mediated(host)
+    with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say):
+        results = watch.in_parallel(
+            [functools.partial(measure, host, vendor, mediated, stopping)
+             for vendor in vendors], min(2, os.cpu_count() or 1), stopping)
+    kernel = "Kernel %s with our series" % options.base if host == options.base else \
+        "Debian's own kernel %s with our KVM modules, built by DKMS" % release(options.base)
+    print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
+          % (kernel, "; perf-based vPMU" if mediated else ""))
+    show(head, [first for first, _, _, _ in results])
+    if mediated:
+        print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)\n")
+        show(head, [second for _, second, _, _ in results])
+    print(NOTES)
+    if mediated:
+        print("What it costs the host, as Debian boots it (nmi_watchdog=1, two CPUs), and with nmi_watchdog=0\n")
+        show(["host", "", "perf-based", "mediated", "perf-based, 0", "mediated, 0"], [spent for _, _, _, spent in results])
+        print(COST_NOTES)
+    print("Before and after: what a guest's kernel does with its PMU, by KVM of stock %s and with our series\n" % options.base)
+    show(["host", "the guest", "due", "stock", "series"] + ["mediated"] * mediated, [pairs for _, _, pairs, _ in results])
+    print(PAIR_NOTES, end="", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("report", main, "make run"))

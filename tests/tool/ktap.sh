@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Results of a shell test of our tools, in KTAP on standard output.
+#
+# Source it; end the test with "conclude".
+
+count=0 failed=0
+
+# result ok|"not ok" WHAT: say one result.
+result() {
+	count=$((count + 1))
+	[ "$1" = ok ] || failed=1
+	printf '%s %d - %s\n' "$1" $count "$2"
+}
+
+# same WHAT GOT WANT: say whether two texts are the same, and both if they are not.
+same() {
+	if [ "$2" = "$3" ]; then
+		result ok "$1"
+	else
+		result "not ok" "$1"
+		printf 'got:\n%s\nwant:\n%s\n' "$2" "$3" | sed 's/^/#   /'
+	fi
+}
+
+# conclude: say how many results there were, and exit with 1 if one was bad.
+conclude() {
+	printf '1..%d\n' $count
+	exit $failed
+}
