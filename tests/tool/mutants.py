@@ -163,7 +163,8 @@ def main():
         for test in (fails or right).split():
             name = "vm/%s/%s" % (mutant["name"], test)
             vendors = mutant.get("vendors", tests[test].get("vendors", " ".join(VENDORS)))
-            kvm = tests[test].get("kvm", "") + (" kvm.mutant=%d" % number if mutant["name"] not in STOCK else "")
+            own = "kvm.mutant=%d" % number if mutant["name"] not in STOCK else ""
+            kvm = " ".join((tests[test].get("kvm", ""), mutant.get("kvm", ""), own)).strip()
             cpu = {key: mutant[key] for key in ("model", "perfmon") if key in mutant}
             cases.setdefault(variant, []).append((name, {**tests[test], "kvm": kvm, "vendors": vendors, **cpu}))
             how = "not ok" if fails else "ok"
