@@ -138,7 +138,7 @@ patches() {
 	for series in patches/*/series tools/machine/{patches,gdb}/series; do
 		[ -f "$series" ] || continue
 		dir=$(dirname "$series")
-		listed=$(sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$series" | sort)
+		listed=$(series_names "$series" | sort)
 		there=$(cd "$dir" && find . -name '*.patch' -printf '%P\n' | sort)
 		uniq -d <<< "$listed" | sed "/./!d; s,.*,$series:1: & is listed twice,"
 		comm -23 <(uniq <<< "$listed") <(echo "$there") |

@@ -219,6 +219,12 @@ lost() {
 	}' "$1" "$2" | sort
 }
 
+# series_names FILE: the patches that a file "series" lists, in order.  What is indented
+# comes with the patch above it.
+series_names() {
+	sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$1"
+}
+
 # bases: the directories under patches/ are the only list of bases.
 bases() {
 	local pin

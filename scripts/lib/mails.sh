@@ -6,8 +6,7 @@
 
 # mail_names BASE: the names of its patches, in order.
 mail_names() {
-	[ ! -f "patches/$1/series" ] ||
-		sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "patches/$1/series"
+	[ ! -f "patches/$1/series" ] || series_names "patches/$1/series"
 }
 
 # whole_mails BASE: the paths of its mails, with the new files that they bring.  In
@@ -29,11 +28,6 @@ whole_mails() {
 # touched MAIL...: the files that these edit or add.
 touched() {
 	[ $# -eq 0 ] || sed -n -e 's,^+++ [^/]*/\([^[:space:]]*\).*,\1,p' "$@" | sort -u
-}
-
-# brought MAIL...: the files that these add.
-brought() {
-	[ $# -eq 0 ] || awk '/^--- / { new = $2 == "/dev/null" } /^\+\+\+ / && new { sub(/^[^\/]*\//, "", $2); print $2 }' "$@" | sort -u
 }
 
 # apply_mail DIR MAIL LOG [-R]: apply MAIL to the files in DIR; git knows no fuzz.

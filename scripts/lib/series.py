@@ -10,6 +10,7 @@ series.py mails BASE DIR    write the mails, one file each; the same bytes for t
 series.py new-files BASE    the new files, one a line
 """
 
+import contextlib
 import email
 import email.policy
 import hashlib
@@ -20,6 +21,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from kvmpmu import known_bases                # noqa: E402
 from steps import Failed, TOP, command, run   # noqa: E402
 
 # What git writes depends neither on who runs it, nor on a configuration.
@@ -31,17 +33,11 @@ GIT = ["git", "-c", "core.abbrev=12", "-c", "gc.auto=0", "-c", "advice.detachedH
 BRANCH, SERIES = "series", "refs/kvm-pmu/series"
 
 
-def bases():
-    """The directories below patches/ are the only list of bases."""
-    names = [name for name in os.listdir(os.path.join(TOP, "patches")) if re.fullmatch(r"\d+\.\d+", name)]
-    return sorted(names, key=lambda name: [int(part) for part in name.split(".")])
-
-
 def check_base(base):
     """The base, or the error that there is none of this name."""
-    if not base or not os.path.exists(os.path.join(TOP, "patches", base, "base")):
-        raise Failed("unknown BASE '%s'; there is: %s" % (base or "", " ".join(bases())),
-                     "make %s BASE=%s" % (os.environ.get("VERB") or "tree", bases()[0]), 2)
+    if base not in known_bases():
+        raise Failed("unknown BASE '%s'; there is: %s" % (base, " ".join(known_bases())),
+                     "make %s BASE=%s" % (os.environ.get("VERB") or "tree", known_bases()[0]), 2)
     return base
 
 
@@ -155,13 +151,25 @@ class Repository:
         """Is a person in the middle of a rebase, or of git am?"""
         return any(os.path.exists(os.path.join(self.tree, ".git", name)) for name in ("rebase-merge", "rebase-apply"))
 
-    def record(self, message, parent=None):
-        """Commit all that is in the tree as the kernel without the series."""
-        # Blobs above the threshold go into one pack as they are read: a minute less than one file each.
-        self.git("-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "add", "-A", "-f", ".")
-        environment = self.who("base", "base@localhost", "@0 +0000")
-        tree = self.git("write-tree")
-        return self.git("commit-tree", *(["-p", parent] if parent else []), "-m", message, tree, env=environment)
+    @contextlib.contextmanager
+    def index(self):
+        """The environment of git for an index of its own, so that neither the tree nor its index changes."""
+        path = os.path.join(self.tree, ".git", "kvm-pmu.index")
+        try:
+            yield {**os.environ, "GIT_INDEX_FILE": path}
+        finally:
+            for name in (path, path + ".lock"):
+                if os.path.exists(name):
+                    os.unlink(name)
+
+    def record(self, message, source):
+        """Commit all that is in the directory source as a kernel without the series."""
+        with self.index() as environment:
+            # Blobs above the threshold go into one pack as they are read: a minute less than one file each.
+            run(GIT + ["--git-dir=" + os.path.join(self.tree, ".git"), "--work-tree=" + source, "-c", "core.bigFileThreshold=1",
+                       "-c", "core.compression=1", "add", "-A", "-f", "."], env=environment, cwd=source)
+            tree = self.git("write-tree", env=environment)
+        return self.git("commit-tree", "-m", message, tree, env=self.who("base", "base@localhost", "@0 +0000"))
 
     @staticmethod
     def who(name, address, date):
@@ -169,14 +177,12 @@ class Repository:
         return {**os.environ, "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": address, "GIT_AUTHOR_DATE": date,
                 "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": address, "GIT_COMMITTER_DATE": date}
 
-    def commits(self, series, onto="base"):
-        """Commit each mail on top of onto, in no working tree; return the last commit.
+    def commits(self, series):
+        """Commit each mail on top of the base, in no working tree; return the last commit.
 
         Raises Failed with the mail, the file and the line where one does not apply; git apply knows no fuzz."""
-        index = os.path.join(self.tree, ".git", "kvm-pmu.index")
-        environment = {**os.environ, "GIT_INDEX_FILE": index}
-        try:
-            parent = self.git("rev-parse", onto + "^{commit}")
+        with self.index() as environment:
+            parent = self.git("rev-parse", "base^{commit}")
             self.git("read-tree", parent, env=environment)
             for mail in series:
                 try:
@@ -187,10 +193,6 @@ class Repository:
                 tree = self.git("write-tree", env=environment)
                 name, address, date, message = mail.head()
                 parent = self.git("commit-tree", "-p", parent, "-F", "-", tree, input=message, env=self.who(name, address, date))
-        finally:
-            for path in (index, index + ".lock"):
-                if os.path.exists(path):
-                    os.unlink(path)
         return parent
 
     def dirty(self):

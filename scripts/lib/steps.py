@@ -10,23 +10,26 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import kvmpmu                   # noqa: E402
+from kvmpmu import TOP          # noqa: E402
+
 # Only the outermost command speaks when something ends early.
 DEPTH = int(os.environ.get("KVMPMU_DEPTH", "0"))
 os.environ["KVMPMU_DEPTH"] = str(DEPTH + 1)
 
 
-class Failed(Exception):
-    """One line for the cause; following is the command to run next, status the exit code."""
+class Failed(kvmpmu.Failed):
+    """As all programs here have it, with the exit code of commands: 1, and 2 for bad usage."""
 
     def __init__(self, line, following="", status=1):
-        super().__init__(line)
-        self.following, self.status = following, status
+        super().__init__(line, following, status)
 
 
 def again():
     """The command that a user repeats after an error."""
-    return os.environ.get("NEXT") or " ".join([os.path.relpath(sys.argv[0], TOP)] + sys.argv[1:])
+    return kvmpmu.following(" ".join([os.path.relpath(sys.argv[0], TOP)] + sys.argv[1:]))
 
 
 def note(text):
@@ -50,6 +53,14 @@ def run(command, **more):
     """Run a command; its output, as text.  Raises subprocess.CalledProcessError with stderr."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           errors="surrogateescape", stdin=None if "input" in more else subprocess.DEVNULL, **more).stdout
+
+
+def write(path, text):
+    """Write a file as a whole or not at all."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "w", newline="") as out:
+        out.write(text)
+    os.replace(path + ".new", path)
 
 
 def pass_on(command):

@@ -7,7 +7,7 @@ import subprocess
 
 import series
 from series import BRANCH, SERIES, Repository
-from steps import Failed, note, room, step
+from steps import Failed, note, room, step, write
 
 
 def read(path):
@@ -16,12 +16,6 @@ def read(path):
             return text.read().strip()
     except OSError:
         return ""
-
-
-def write(path, text):
-    with open(path + ".new", "w") as out:
-        out.write(text + "\n")
-    os.replace(path + ".new", path)
 
 
 def unpack(deb, place):
@@ -60,10 +54,10 @@ def begin(repository, deb):
         new = Repository(base)
         new.tree += ".new"
         new.git("init", "-q", "-b", BRANCH)
-        new.git("tag", "base", new.record(name))
+        new.git("tag", "base", new.record(name, new.tree))
         new.git("reset", "-q", "--mixed", "base")
         os.rename(new.tree, repository.tree)
-    write(os.path.join(place, "source"), name)
+    write(os.path.join(place, "source"), name + "\n")
 
 
 def local_work(repository):
@@ -71,6 +65,12 @@ def local_work(repository):
     return bool(repository.dirty()) or not repository.has(SERIES) or \
         repository.git("rev-parse", "HEAD") != repository.git("rev-parse", SERIES) and \
         repository.git("rev-parse", "HEAD") != repository.git("rev-parse", "base^{commit}")
+
+
+def adopt(repository, new):
+    """Have the commits of the series in the tree."""
+    repository.git("checkout", "-q", "-B", BRANCH, new)
+    repository.git("update-ref", SERIES, new)
 
 
 def update(repository):
@@ -85,14 +85,16 @@ def update(repository):
         found = series.mails(base)
         with step("%s: commit %d mails" % (base, len(found))):
             new = repository.commits(found)
-        if local:
+        # The same commits as before, if only what makes them has changed.
+        same = repository.has(SERIES) and new == repository.git("rev-parse", SERIES)
+        if local and not same:
             if repository.dirty() or repository.git("rev-parse", "HEAD^{tree}") != repository.git("rev-parse", new + "^{tree}"):
                 raise Failed("patches/%s and build/%s/linux have both changed" % (base, base),
                              "git -C build/%s/linux reset --hard %s   # or, to keep that: git checkout patches/%s" %
                              (base, SERIES, base))
             local = False
-        repository.git("checkout", "-q", "-B", BRANCH, new)
-        repository.git("update-ref", SERIES, new)
-        write(stamp, want)
+        if not local:
+            adopt(repository, new)
+        write(stamp, want + "\n")
     if local:
         note("  %s: build/%s/linux has changes that are not exported: these are built" % (base, base))
