@@ -54,11 +54,11 @@ as_it_was() {
 }
 
 ok "the pin is the archive's newest" test -z "$(scripts/cmd/rebase --behind $base 2> /dev/null)"
-# The latest that is older and takes the series as it is.
+# The latest that is of an older stable release, and takes the series as it is.
 older=
 for v in $(scripts/step/apt "$suite" deb cache madison "$package" |
 	awk -F' *[|] *' -v newest="$newest" '$2 != newest { print $2 }'); do
-	dpkg --compare-versions "$v" lt "$newest" || continue
+	dpkg --compare-versions "$v" lt "$newest" && [ "${v%-*}" != "${newest%-*}" ] || continue
 	reset
 	back "$v" || continue
 	cp -r patches "$work/before"
