@@ -9,7 +9,7 @@ export VERB = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test list shell debug bench check check-fast tree export series rebase apply modules deb dkms clean
+.PHONY: help run test list shell debug bench check check-fast docs tree export series rebase apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -41,6 +41,9 @@ check:
 
 check-fast:
 	@scripts/cmd/check-fast
+
+docs:
+	@scripts/cmd/docs
 
 tree:
 	@scripts/step/packages series
