@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Verbs only; 'make' alone tells them.  What they do is in scripts/, tests/ and
+# Targets only; 'make' alone tells them.  What they do is in scripts/, tests/ and
 # tools/, each of which runs without make too.
 
 export BASE VENDOR TESTS V ALL RELEASE KERNEL FLAVOUR DEBUG_INFO
-export VERB = $@
+export KVMPMU_TARGET = $@
 # What a user should repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
@@ -77,4 +77,4 @@ clean:
 	@scripts/cmd/clean
 
 .DEFAULT:
-	@echo "error: there is no verb '$@'" >&2; echo "next: make help" >&2; exit 2
+	@echo "error: there is no target '$@'" >&2; echo "next: make help" >&2; exit 2

@@ -168,6 +168,14 @@ step() {
 	die "'$what' failed with status $status (log: $log)" "V=1 $NEXT"
 }
 
+# stage WHAT CMD...: run CMD, which shows its steps, and say how long all of it took.
+stage() {
+	local what=$1 start=$EPOCHREALTIME
+	shift
+	"$@"
+	note "stage $what: $(seconds_since "$start") s"
+}
+
 # cached COMPILER: how to call it.  Through ccache, if that is there: what a clean
 # clone has compiled serves the next one, wherever it lies.
 export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content
@@ -233,7 +241,7 @@ bases() {
 	done | sort -V
 }
 
-# chosen_bases VERB: BASE, else the first one to look at, all to test.
+# chosen_bases TARGET: BASE, else the first one to look at, all to test.
 chosen_bases() {
 	if [ -n "${BASE:-}" ]; then
 		printf '%s\n' "$BASE"
@@ -247,14 +255,14 @@ chosen_bases() {
 check_base() {
 	[ -n "$1" ] && [ -f "patches/$1/base" ] ||
 		die "unknown BASE '$1'; there is: $(bases | paste -sd' ')" \
-		    "make ${VERB:-run} BASE=$(bases | head -n 1)" 2
+		    "make ${KVMPMU_TARGET:-run} BASE=$(bases | head -n 1)" 2
 }
 
 check_vendor() {
 	case $1 in
 	intel | amd) ;;
 	*) die "unknown VENDOR '$1'; there is: intel amd" \
-	       "make ${VERB:-run} VENDOR=intel" 2 ;;
+	       "make ${KVMPMU_TARGET:-run} VENDOR=intel" 2 ;;
 	esac
 }
 

@@ -37,7 +37,7 @@ def check_base(base):
     """The base, or the error that there is none of this name."""
     if base not in known_bases():
         raise Failed("unknown BASE '%s'; there is: %s" % (base, " ".join(known_bases())),
-                     "make %s BASE=%s" % (os.environ.get("VERB") or "tree", known_bases()[0]), 2)
+                     "make %s BASE=%s" % (os.environ.get("KVMPMU_TARGET") or "tree", known_bases()[0]), 2)
     return base
 
 

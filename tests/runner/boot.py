@@ -6,6 +6,7 @@ logs) for each of them.  Of the options it takes logs, machine, slow, keep and v
 Failed if the machine cannot be started, and KeyboardInterrupt once "stopping" is set.
 """
 
+import collections
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ import iso
 import judge
 import programs
 import watch
+from choose import stage
 from kvmpmu import Failed, TOP
 from report import progress
 from variants import kvm_params, variant
@@ -171,11 +173,33 @@ def run_tool(options, cases, report):
 def run_all(options, order, report):
     """Run the groups of cases in ORDER, options.jobs at a time; report what has not run as ERROR.
 
-    Raises what a group has raised, or KeyboardInterrupt, once all machines have been ended.
+    Says how long each stage took, from the start of its first group to the end of its last; stages
+    overlap where several machines run at once.  Raises what a group has raised, or
+    KeyboardInterrupt, once all machines have been ended.
     """
+    began, lock = {}, threading.Lock()
+    left = collections.Counter(stage(group) for group in order)
+    tests = collections.Counter(stage(group) for group in order for _ in group)
+    progress("stages, by tests: %s" % ", ".join("%s %d" % item for item in tests.items()))
+
     def job(group):
         run = {"tool": run_tool, "bare": run_bare}.get(group[0].level, run_boots)
-        return lambda: run(options, group, report)
+        name = stage(group)
+
+        def work():
+            began.setdefault(name, time.monotonic())
+            run(options, group, report)
+            with lock:
+                left[name] -= 1
+                if left[name]:
+                    return
+            titles = [case.title for each in order if stage(each) == name for case in each]
+            failed = sum(title in report.failed for title in titles)
+            progress("stage %s: %d test%s, %d failed, %.1f s"
+                     % (name, len(titles), "s"[:len(titles) != 1], failed,
+                        time.monotonic() - began[name]))
+
+        return work
 
     watch.in_parallel([job(group) for group in order], options.jobs, stopping)
     for case in (case for group in order for case in group):

@@ -12,6 +12,7 @@ from variants import MEDIATED, is_watched
 from watch import launcher
 
 SHARES = 8          # the whole matrix takes 20 minutes on two cores, and a run only its share of it
+STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that watch themselves, and tools' long tests
 QUICK = 180         # seconds: a tool's test with a limit above that takes minutes
 
 
@@ -247,6 +248,15 @@ def choose(listed, options):
     return [case for case in cases + whole if case.title in chosen], said
 
 
+def stage(group):
+    """Return which of STAGES a group of cases that share a boot runs in."""
+    if group[0].configuration:
+        return "matrix"
+    if is_watched(group[0].base) or group[0].level == "tool" and group[0].limit > QUICK:
+        return "slow"
+    return min((case.level for case in group), key=LEVELS.index)
+
+
 def in_order(cases):
     """Return the cases in groups that share a boot, in the order in which these begin.
 
@@ -256,15 +266,6 @@ def in_order(cases):
     groups = collections.OrderedDict()
     for case in cases:
         groups.setdefault(case.setup(), []).append(case)
-
-    def stage(group):
-        first = min(LEVELS.index(case.level) for case in group)
-        if group[0].configuration:
-            return len(LEVELS) + 1
-        if is_watched(group[0].base) or LEVELS[first] == "tool" and group[0].limit > QUICK:
-            return len(LEVELS)
-        return first
-
     return sorted((sorted(group, key=lambda case: LEVELS.index(case.level))
                    for group in groups.values()),
-                  key=lambda group: (stage(group), -sum(case.limit for case in group)))
+                  key=lambda group: (STAGES.index(stage(group)), -sum(case.limit for case in group)))

@@ -3,6 +3,7 @@
 
 import collections
 import os
+import shutil
 import sys
 import threading
 
@@ -21,15 +22,16 @@ def progress(text):
 class Report:
     """KTAP as results come in; a result is written whole.
 
-    failed      titles of tests that have failed
+    failed      titles of tests that have failed, and where their logs are
     reported    titles of all tests that have a result
+    results     pass, fail or skip by title
     """
 
     def __init__(self, count, said):
         """Print the plan for COUNT tests, and SAID as a comment."""
         self.count = collections.Counter()
         self.number = 0
-        self.failed = []
+        self.failed = {}
         self.reported = set()
         self.results = {}
         print("KTAP version 1\n1..%d%s" % (count, "\n# %s" % said if said else ""), flush=True)
@@ -46,7 +48,7 @@ class Report:
             lines.append(judge.result_line(self.number, case.title, verdict, logs))
             print("\n".join(lines), flush=True)
             if verdict.how == judge.FAIL:
-                self.failed.append(case.title)
+                self.failed[case.title] = logs
 
     def keep(self, titles):
         """Keep the last result of each test for scripts/cmd/supported, as "pass|fail|skip TITLE".
@@ -64,6 +66,21 @@ class Report:
             out.writelines("%s %s\n" % (results[title], title)
                            for title in sorted(titles) if title in results)
         os.replace(path + ".new", path)
+
+    def keep_logs(self, fresh):
+        """Keep the logs of tests that have failed in build/failed, for the next run takes them away.
+
+        With FRESH, what was there goes first.  Return whether some are kept now.
+        """
+        kept = os.path.join(TOP, "build/failed")
+        if fresh:
+            shutil.rmtree(kept, ignore_errors=True)
+        some = sorted({logs for logs in self.failed.values() if logs})
+        for logs in some:
+            place = os.path.join(kept, logs.removeprefix("build/").replace("/logs/", "/"))
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(os.path.join(TOP, logs), place)
+        return bool(some)
 
     def last_line(self):
         """Return "N passed, N failed", with ", N skipped" if any were."""

@@ -127,12 +127,15 @@ def run(options):
     with watch.alone(options.logs or os.path.join(TOP, "build"), progress):
         report = Report(len(cases), said)
         boot.run_all(options, order, report)
+    kept = False
     if not options.logs and os.path.samefile(options.list, LIST):
         everything = argparse.Namespace(vendor="all", base="all", tests=[])
         report.keep(case.title for case in plain_cases(listed, everything))
+        kept = report.keep_logs(fresh=not options.tests)
     if report.failed:
-        progress("failed: %s\nnext: make test TESTS='%s'"
-                 % (" ".join(report.failed), report.failed[0]))
+        progress("failed: %s%s\nnext: make test TESTS='%s'"
+                 % (" ".join(report.failed), "; their logs are kept in build/failed" * kept,
+                    next(iter(report.failed))))
     print(report.last_line(), flush=True)
     return 1 if report.failed else 0
 

@@ -32,7 +32,7 @@ cp -r "$top/build/apt" "$work/build/" 2> /dev/null
 cp -rl "$top/build/download" "$work/build/" 2> /dev/null || cp -r "$top/build/download" "$work/build/"
 rm -f "$work"/build/.lock.*
 cd "$work" || exit 1
-unset BASE NEXT VERB KVMPMU_DEPTH MAKEFLAGS MAKELEVEL
+unset BASE NEXT KVMPMU_TARGET KVMPMU_DEPTH MAKEFLAGS MAKELEVEL
 cp -r patches "$work/want"
 pin=patches/$base/base
 package=$(sed -n 's/^package: //p' $pin)

@@ -24,7 +24,7 @@ from ktap import Results    # noqa: E402
 RUN = os.path.join(TOP, "tests/runner/run.py")
 LIST = os.path.join(TOP, "tests/list")
 # What the run around this one was asked for.
-OWN = "KVMPMU_MATRIX TESTS BASE VENDOR VERB NEXT V MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KVMPMU_DEPTH".split()
+OWN = "KVMPMU_MATRIX TESTS BASE VENDOR KVMPMU_TARGET NEXT V MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KVMPMU_DEPTH".split()
 
 TESTS = """name: vm/plain
 file: tests/rootfs/mark.c
