@@ -3,13 +3,13 @@
 # Targets only; 'make' alone tells them.  What they do is in scripts/, tests/ and
 # tools/, each of which runs without make too.
 
-export BASE VENDOR TESTS V ALL RELEASE KERNEL FLAVOUR DEBUG_INFO
+export BASE FROM SUITE VENDOR TESTS V ALL RELEASE KERNEL FLAVOUR DEBUG_INFO
 export KVMPMU_TARGET = $@
 # What a user should repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test list shell debug bench check check-fast docs tree export series rebase apply modules deb dkms clean
+.PHONY: help run test list shell debug bench check check-fast docs tree export series rebase new-base apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -58,6 +58,9 @@ series:
 
 rebase:
 	@scripts/cmd/rebase
+
+new-base:
+	@scripts/cmd/new-base
 
 apply:
 	@scripts/cmd/apply

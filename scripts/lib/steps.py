@@ -103,7 +103,10 @@ def command(main):
         line, following, status = str(failed), failed.following, failed.status
     except subprocess.CalledProcessError as failed:
         said = (failed.stderr or failed.stdout or "").strip().splitlines() or ["status %d" % failed.returncode]
-        line, following, status = "'%s': %s" % (" ".join(failed.cmd[:6]), said[-1]), "", 1
+        # A command of ours has said it in its own line; of others the last one tells.
+        ours = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+        line = ours[-1] if ours else "'%s': %s" % (" ".join(failed.cmd[:6]), said[-1])
+        following, status = "", 1
     except KeyboardInterrupt:
         if DEPTH == 0:
             note("\ninterrupted: what was half made will not be used\nnext: %s" % again())

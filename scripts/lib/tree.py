@@ -98,3 +98,16 @@ def update(repository):
         write(stamp, want + "\n")
     if local:
         note("  %s: build/%s/linux has changes that are not exported: these are built" % (base, base))
+
+
+def hunks(repository):
+    """Return where git has stopped: FILE:LINE of each conflict."""
+    found = []
+    for name in repository.git("diff", "--name-only", "--diff-filter=U").splitlines():
+        path = os.path.join(repository.tree, name)
+        if not os.path.exists(path):
+            found.append("%s:1 (the new kernel has no such file)" % name)
+            continue
+        with open(path, errors="replace") as text:
+            found += ["%s:%d" % (name, number) for number, line in enumerate(text, 1) if line.startswith("<<<<<<< ")]
+    return found
