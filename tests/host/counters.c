@@ -20,11 +20,13 @@ static void __attribute__((noinline)) work(struct measured *s)
 /* The counters that the PMU says to have: how many may count the event. */
 static unsigned int expected(uint64_t config)
 {
-	uint32_t a, b, c, d;
+	uint32_t r[4], a, d;
 
 	if (on_amd())
 		return 6;
-	asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0xa), "c" (0));
+	host_cpuid(0xa, r);
+	a = r[0];
+	d = r[3];
 	note("perfmon version %u, %u general counters of %u bits, %u fixed", a & 0xff, a >> 8 & 0xff, a >> 16 & 0xff, d & 0x1f);
 	/* One of the fixed counters counts instructions as well, none counts branches. */
 	return (a >> 8 & 0xff) + (config == PERF_COUNT_HW_INSTRUCTIONS && (d & 0x1f));

@@ -14,19 +14,6 @@ static int open_event(uint32_t type, uint64_t config, int group)
 	return perf_open(&attr, 0, -1, group);
 }
 
-static void guest(void *unused)
-{
-	unsigned int i;
-
-	(void)unused;
-	vm_guest_wake();
-	for (i = 0; i < 200; i++) {
-		uint32_t a = 0, b, c = 0, d;
-
-		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-	}
-}
-
 int main(void)
 {
 	static struct vm vm;
@@ -44,7 +31,7 @@ int main(void)
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	alone[0] = vm_event_read(a), grouped[0] = vm_event_read(leader);
-	vm_call(&vm, guest, NULL);
+	vm_call(&vm, vm_guest_exits, (void *)200UL);
 	alone[1] = vm_event_read(a), grouped[1] = vm_event_read(leader);
 	check(alone[1] - alone[0] >= 200, "alone: %llu exits", (unsigned long long)(alone[1] - alone[0]));
 	check_equal("in a group: exits", grouped[1] - grouped[0], alone[1] - alone[0], "as alone");

@@ -11,19 +11,6 @@
 #define EXITS	5000
 #define HZ	250	/* configs/host */
 
-static void guest(void *unused)
-{
-	unsigned int i;
-
-	(void)unused;
-	vm_guest_wake();
-	for (i = 0; i < EXITS / 10; i++) {
-		uint32_t a = 0, b, c = 0, d;
-
-		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-	}
-}
-
 static uint64_t now(void)
 {
 	struct timespec t;
@@ -63,7 +50,7 @@ int main(void)
 	tail = p->data_tail = p->data_head;
 	began = now();
 	for (i = 0; i < 10; i++) {
-		vm_call(&vm, guest, NULL);
+		vm_call(&vm, vm_guest_exits, (void *)(EXITS / 10));
 		while (tail < p->data_head) {
 			struct perf_event_header *h = (void *)(data + tail % (PAGES * 4096));
 

@@ -18,19 +18,6 @@
 #define EXITS	2000
 #define MOST	200	/* instructions of an exit: on AMD the driver looks for late overflows when it has stopped the counters */
 
-static void guest(void *unused)
-{
-	unsigned int i;
-
-	(void)unused;
-	vm_guest_wake();
-	for (i = 0; i < EXITS; i++) {
-		uint32_t a = 0, b, c = 0, d;
-
-		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-	}
-}
-
 struct reading {
 	uint64_t count, enabled, running;
 };
@@ -91,7 +78,7 @@ static void compare(struct vm *vm, const char *what, int fd)
 	r[0] = get(fd);
 	loop();
 	r[1] = get(fd);
-	vm_call(vm, guest, NULL);
+	vm_call(vm, vm_guest_exits, (void *)EXITS);
 	r[2] = get(fd);
 
 	speed = (double)(r[1].count - r[0].count) / (r[1].running - r[0].running);
@@ -116,7 +103,7 @@ int main(void)
 
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_call(&vm, guest, NULL);
+	vm_call(&vm, vm_guest_exits, (void *)EXITS);
 	compare(&vm, "an event of the CPU", event(-1, 0, 0));
 	compare(&vm, "an event of the task", event(0, -1, 0));
 	compare(&vm, "an event of the cgroup", event(cgroup(), 0, PERF_FLAG_PID_CGROUP));
@@ -126,7 +113,7 @@ int main(void)
 		must(all[i] >= 0, "an event");
 	}
 	for (i = 0; i < 20; i++)
-		vm_call(&vm, guest, NULL);
+		vm_call(&vm, vm_guest_exits, (void *)EXITS);
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
 		r = get(all[i]);
 		count += r.count;

@@ -420,10 +420,10 @@ static void from_file(void)
 /* Has this CPU the fixed counter of slots, which a mediated vPMU has and a perf-based one has not? */
 static bool has_slots(void)
 {
-	uint32_t a, b, c, d;
+	uint32_t r[4];
 
-	asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0xa), "c" (0));
-	return !on_amd() && (d & 0x1f) > 3;
+	host_cpuid(0xa, r);
+	return !on_amd() && (r[3] & 0x1f) > 3;
 }
 
 /*

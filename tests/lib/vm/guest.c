@@ -76,6 +76,18 @@ void vm_guest_wake(void)
 		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 1 << 22);
 }
 
+void vm_guest_exits(void *n)
+{
+	uintptr_t i;
+
+	vm_guest_wake();
+	for (i = 0; i < (uintptr_t)n; i++) {
+		uint32_t a = 0, b, c = 0, d;
+
+		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
+	}
+}
+
 void vm_guest_region(void *argument)
 {
 	struct vm_region *s = argument;

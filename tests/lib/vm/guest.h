@@ -159,6 +159,9 @@ void vm_guest_prepare(void *unused);
 /* Enable a selector that counts in no mode, to have a mediated vCPU's PMU loaded. */
 void vm_guest_wake(void);
 
+/* Wake the vCPU's PMU, and exit N times, by CPUID. */
+void vm_guest_exits(void *n);
+
 /* Set the counters of a struct vm_region to their start, run its code, read the counters. */
 void vm_guest_region(void *argument);
 
