@@ -113,7 +113,7 @@ licences() {
 	for f in "${text[@]}"; do
 		case $f in
 		README | */README | MAINTAINERS | *.rst | .gitignore) continue ;;
-		*/list | */series | */base | */pin | */debian/* | patches/*/config/*) continue ;;
+		*/list | */series | */base | */cover | */pin | */debian/* | patches/*/config/*) continue ;;
 		debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
 		debian/changelog | debian/control | debian/copyright) continue ;;
 		esac
@@ -151,6 +151,40 @@ patches() {
 		<(printf '%s\n' "${files[@]}" | grep -E '^(arch|include|kernel)/') |
 		sed 's/^\t\(.*\)/\1:1: comes with no patch of any series/; t; s/$/:1: does not exist, but comes with a patch/'
 }
+
+# A cover letter for each series; of it and of each mail, that the text fits a mail, and its tags.
+texts() {
+	python3 - <<-'END' 2>&1
+		import glob, os, re
+		def say(name, number, what):
+		    print("%s:%d: %s" % (name, number, what))
+		def narrow(name, lines, first, quoted):
+		    for number, line in enumerate(lines, first):
+		        if len(line) > 75 and not (quoted and line.startswith("  ")):
+		            say(name, number, "%d characters, more than 75" % len(line))
+		for series in sorted(glob.glob("patches/*/series")):
+		    cover = series[:-len("series")] + "cover"
+		    lines = open(cover).read().split("\n") if os.path.exists(cover) else []
+		    if lines[1:2] != [""] and re.search("^[0-9]", open(series).read(), re.M):
+		        say(cover, 1, "no cover letter: a subject, a blank line, the text")
+		    narrow(cover, lines, 1, False)
+		for name in sorted(glob.glob("patches/*/*.patch")):
+		    lines = open(name).read().split("\n---\n")[0].split("\n")
+		    text, end = lines.index(""), len(lines)
+		    subject = re.search(r"^Subject: (\[PATCH\] )?(.*(\n .*)*)", "\n".join(lines[:text]), re.M)
+		    narrow(name, [subject.group(2).replace("\n", "")] if subject else [], 1, False)
+		    while re.match(r"[A-Z][a-z]+(-[a-z]+)*: ", lines[end - 1]):
+		        end -= 1
+		    if lines[end - 1] or not lines[-1].startswith("Signed-off-by: "):
+		        say(name, len(lines), "no block of tags that ends with Signed-off-by, after a blank line")
+		    narrow(name, lines[text:end], text + 1, True)
+		    for number, line in enumerate(lines, 1):
+		        good = number > end and re.fullmatch(r'Fixes: [0-9a-f]{12} \(".+"\)', line)
+		        if re.match("fixes:", line, re.I) and not good:
+		            say(name, number, 'not a tag of the form: Fixes: 12 digits ("subject")')
+	END
+}
+
 pins() {
 	local f key
 	for f in patches/*/base patches/*/debian/* patches/*/config/* tools/machine/pin tests/proof/pins/*; do
@@ -200,6 +234,7 @@ fast_checks() {
 	report "no test clears the kernel's log" < <(
 		grep -rnE '^[^#]*dmesg +(-[cC]|--(read-)?clear)' tests)
 	report "patches and series" < <(patches)
+	! has python3 "texts of mails" || report "texts of mails" < <(texts)
 	report "pins" < <(pins)
 	! has python3 "list of tests" || report "list of tests" < <(tests)
 }
