@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/// The parts of a counter are read and written by its accessors only: anybody else
-/// would forget what perf has counted, or what was emulated and not consumed.
-// Comments: pmc_count_*() take and give numbers and are not concerned.
+/// Read and write the parts of a counter in its accessors only: other code would miss what
+/// perf has counted, or emulated events that are not consumed yet.
+// Comments: pmc_count_*() take and return numbers, so this does not apply to them.
 virtual report
 
 @parts@

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/// perf's functions take mutexes: not with IRQs off, and so not in a fastpath.
-/// Deferring to KVM_REQ_PMU is what a fastpath may do.
+/// perf's functions take mutexes: do not call them with IRQs off, nor in a fastpath, which
+/// may run with IRQs off.  In a fastpath, defer the call by requesting KVM_REQ_PMU.
 virtual report
 
 @irqs_off exists@

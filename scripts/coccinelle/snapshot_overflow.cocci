@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/// Whether a counter has overflowed is told by the carry (pmc_count_consume()), never by
-/// comparing it with what it was: it may have been written to, or have wrapped past it.
+/// Detect an overflow by the carry (pmc_count_consume()).  Do not compare the counter with
+/// an earlier value: it may have been written since, or have wrapped past that value.
 virtual report
 
 @directly@

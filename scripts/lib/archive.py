@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What Debian's archive has, as scripts/step/apt sees it, and the text of a pin.
+"""Query Debian's archive by scripts/step/apt, and make the text of pins.
 
 Functions raise subprocess.CalledProcessError if the archive cannot be asked.
 """
@@ -24,14 +24,14 @@ def madison(suite, package):
 
 
 def newer(one, other):
-    """Return whether one version of a package is newer than the other."""
+    """Return whether the version ONE of a package is newer than the version OTHER."""
     return subprocess.run(["dpkg", "--compare-versions", one, "gt", other], check=False).returncode == 0
 
 
 def newest(suite, package):
-    """Return the newest version of a package and the suite that has it, or two empty strings.
+    """Return the newest version of a package in a suite and its security suite, and which has it.
 
-    SUITE's security suite is looked at, too.
+    Return two empty strings if neither has the package.
     """
     best = where = ""
     for name in (suite + "-security", suite):
@@ -55,9 +55,9 @@ def comments(path):
 
 
 def pin(comment, suite, package, version):
-    """Return the text of a pin: comments, and what the archive says of the package.
+    """Return the text of a pin: the comment, and the archive's data of the package.
 
-    Raises Failed if SUITE does not have that version.
+    Raise Failed if SUITE does not have that version.
     """
     shown = {}
     for line in apt(suite, "cache", "show", "%s=%s" % (package, version)).splitlines():

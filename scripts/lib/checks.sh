@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Checks of our own files that take seconds: what 'make check' and
-# 'make check-fast' share.
+# The checks that take seconds, for 'make check' and 'make check-fast'.
 #
-# Source it behind lib.sh.  fast_checks runs all of them; a check whose program
-# is not installed is skipped.  Every finding is one line, FILE:LINE: what, on
-# standard output; the variable "found" counts them.  Where the top of the
-# repository is no git repository, our files are all but those in build/.
+# Source this after lib.sh.  fast_checks runs all of them; a check whose program is not
+# installed is skipped.  Every finding is one line on standard output, FILE:LINE: what;
+# the variable "found" counts them.  In a git repository the files to check are those
+# that git has or would add; otherwise they are all but those in build/.
 
 found=0
 
@@ -26,7 +25,7 @@ report() {
 
 # conclude TARGET: say how many findings there were, and fail if there were any.
 conclude() {
-	[ "$found" -eq 0 ] || die "make $1 found $found" "make $1   # after mending them"
+	[ "$found" -eq 0 ] || die "make $1 found $found" "make $1   # after fixing them"
 	note "nothing found"
 }
 
@@ -37,7 +36,7 @@ has() {
 	return 1
 }
 
-# ours: what git would take, also before it has been told.
+# ours: the files to check, those that are not added to git yet included.
 ours() {
 	if git rev-parse --git-dir > /dev/null 2>&1; then
 		git ls-files --cached --others --exclude-standard
@@ -59,7 +58,7 @@ with_shebang() {
 	return 0
 }
 
-# text: our files that we have written ourselves, as text.
+# text: the files to check that are text of our own.
 text() {
 	local f
 	for f in "${files[@]}"; do
@@ -73,7 +72,7 @@ text() {
 mapfile -t files < <(ours)
 mapfile -t text < <(text)
 
-# .shellcheckrc says what is not looked for, and why.
+# .shellcheckrc disables some of shellcheck's checks, and says why.
 shell_style() {
 	local bash sh
 	mapfile -t bash < <(with_shebang '^#!.*/bash' && printf 'scripts/lib/%s\n' lib.sh checks.sh)
@@ -117,13 +116,13 @@ licences() {
 		debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
 		debian/changelog | debian/control | debian/copyright) continue ;;
 		esac
-		# Bochs has another licence, and files meant for it say so in its way.
+		# These files have Bochs's licence and its form of header.
 		[[ $f != tools/machine/cpu/* ]] || continue
 		head -n 3 "$f" | grep 'SPDX-License-Identifier: GPL-2.0' > /dev/null ||
 			printf '%s:1: no SPDX-License-Identifier line\n' "$f"
 	done
 }
-# What a git diff shows as "\ No newline at end of file".
+# newlines: find what git diff shows as "\ No newline at end of file".
 newlines() {
 	local f
 	for f in "${text[@]}"; do
@@ -132,7 +131,7 @@ newlines() {
 	done
 }
 
-# Patches that no series applies, and those that one lists twice or that are not there.
+# patches: find patches that no series lists, that one lists twice, or that do not exist.
 patches() {
 	local series dir
 	for series in patches/*/series tools/machine/{patches,gdb}/series; do
@@ -146,7 +145,8 @@ patches() {
 		comm -13 <(uniq <<< "$listed") <(echo "$there") |
 			sed "/./!d; s,.*,$dir/&:1: no series lists it,"
 	done
-	# New files of the kernel come with a patch, the same ones for each base that has them.
+	# Each new file of the kernel comes with a patch of at least one series, and each file
+	# that a series lists exists.
 	comm -3 <(sed -n 's/^[[:space:]]\+\([^[:space:]#]\+\).*/\1/p' patches/*/series | sort -u) \
 		<(printf '%s\n' "${files[@]}" | grep -E '^(arch|include|kernel)/') |
 		sed 's/^\t\(.*\)/\1:1: comes with no patch of any series/; t; s/$/:1: does not exist, but comes with a patch/'
@@ -195,7 +195,8 @@ pins() {
 	done
 }
 
-# The runner says what is wrong, and where; its second line is the next command.
+# tests: have the runner read tests/list.  Its first line says what is wrong, and where; the
+# second line is the next command.
 tests() {
 	tests/runner/run.py --matrix all --show 2>&1 > /dev/null | sed -n '1s/^run: //p'
 }
@@ -209,12 +210,13 @@ fast_checks() {
 	report "ends of files" < <(newlines)
 	report "line lengths" < <(awk 'length($0) > 132 {
 		printf "%s:%d: %d characters\n", FILENAME, FNR, length($0) }' "${text[@]}")
-	# An underline that was joined to its heading, or to a paragraph: docutils takes it for words.
+	# An underline that was joined to its heading or to a paragraph: docutils takes it as text,
+	# without a warning.
 	report "headings" < <(printf '%s\n' "${text[@]}" | grep -E '(^|/)README$|\.rst$' |
 		xargs -d '\n' awk '!/^[=+| -]*$/ && !/^\.\. / && /[^-=~^ ] +(----+|====+|~~~~+)( |$)/ && !/``/ {
 		printf "%s:%d: an underline within a line\n", FILENAME, FNR }')
-	# In a simple table each line with a first cell is a row: one with nothing else in it goes on
-	# with the row above, and falls to pieces when rendered.
+	# In a simple table each line with a first cell is a row of its own.  A line with nothing
+	# but a first cell is meant to continue the row above, and is rendered as another row.
 	# shellcheck disable=SC2016 # awk's
 	report "tables" < <(printf '%s\n' "${text[@]}" | grep -E '(^|/)README$|\.rst$' |
 		xargs -d '\n' awk '
@@ -225,12 +227,12 @@ fast_checks() {
 			printf "%s:%d: a row of a table that has nothing but a first cell\n", FILENAME, FNR }')
 	! has codespell "spelling" || report "spelling" < <(codespell --quiet-level=2 \
 		--ignore-words-list=extraversion,hda,te,als,ans,inout,ist,nd "${text[@]}" 2>&1)
-	# The only place that names a mirror is the host's apt.
+	# Mirrors come from the host's apt configuration: no file names one.
 	report "no mirror, no path of one machine" < <(
 		grep -nE 'https?://[^ ]*debian\.org/debian|(^|[^a-z.$}])/(home|work)/' "${text[@]}" |
 			grep -v '^scripts/lib/checks.sh:')
-	# Tests share a boot, and those behind read what the kernel said at its start: log_lines() of
-	# tests/lib/check.h.
+	# Tests share a boot, and later ones read what the kernel has printed since its start
+	# (log_lines() in tests/lib/check.h).
 	report "no test clears the kernel's log" < <(
 		grep -rnE '^[^#]*dmesg +(-[cC]|--(read-)?clear)' tests)
 	report "patches and series" < <(patches)

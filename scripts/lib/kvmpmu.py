@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What all Python programs of this repository share.
+"""Code that all Python programs of this repository share.
 
 A program imports it with
 
@@ -22,10 +22,10 @@ VENDORS = ("intel", "amd")
 
 
 class Failed(Exception):
-    """An error that a user has to see: one line, and the next command.
+    """An error for the user: one line, and the next command.
 
     line        what is wrong
-    following   the command that finds out more or mends it
+    following   the command to run next, which shows more or fixes it
     status      the program's exit status
     """
 
@@ -42,7 +42,8 @@ class Parser(argparse.ArgumentParser):
     """A parser of command lines that raises Failed for a wrong one.
 
     program     how to call the program, from the top of the repository
-    doc         the program's docstring; what begins with "Exit status:" goes behind the options
+    doc         the program's docstring; --help prints the part from "Exit status:" on after the
+                options
     """
 
     def __init__(self, program, doc):
@@ -55,17 +56,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def after(error, again):
-    """Return the next command after the OSError ERROR: AGAIN, unless a disk is full."""
+    """Return the next command after the OSError ERROR: AGAIN, or df if a disk is full."""
     return "df -h build" if error.errno in (errno.ENOSPC, errno.EDQUOT) else again
 
 
 def following(command):
-    """Return the command that make's user should repeat, or COMMAND without make."""
+    """Return the command to repeat: the call of make, or COMMAND if make was not called."""
     return os.environ.get("NEXT") or command
 
 
 def commit():
-    """Return the hash of the commit that is checked out, or "" if that is not known."""
+    """Return the hash of the commit that is checked out, or "" if there is none."""
     try:
         done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=TOP,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -90,10 +91,11 @@ def built_bases():
 
 
 def call(program, function, again):
-    """Return what function() returns, the exit status of PROGRAM.
+    """Call function(), and return the exit status of PROGRAM.
 
-    If it raises something that a user should know, print one line and the next command, which is
-    AGAIN if nothing better is known, and return the status for it.  SIGTERM is like Ctrl-C.
+    That is what function() returns.  If it raises Failed, OSError or KeyboardInterrupt, print one
+    line and the next command, which is AGAIN if the exception has none, and return the status for
+    that exception.  SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
     """
     def interrupted(number, frame):
         raise KeyboardInterrupt
@@ -114,14 +116,14 @@ def call(program, function, again):
 
 
 def check_vendor(vendor, target):
-    """Raise Failed if VENDOR is neither a vendor nor "all"; TARGET is the make target to repeat."""
+    """Raise Failed if VENDOR is neither a vendor nor "all"; TARGET is make's target to repeat."""
     if vendor not in VENDORS + ("all",):
         raise Failed("unknown vendor '%s', there are %s" % (vendor, " and ".join(VENDORS)),
                      "make %s VENDOR=%s" % (target, VENDORS[0]))
 
 
 def check_base(base, target, more=True):
-    """Raise Failed if BASE is no base, nor, if MORE is true, a variant of one or "all"."""
+    """Raise Failed if BASE is not a base; with MORE, accept a variant of a base and "all", too."""
     there = known_bases()
     if base not in there and not (more and (base == "all" or base.partition("-")[0] in there)):
         raise Failed("unknown base '%s', there are: %s" % (base, " ".join(there)),

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What all scripts here share: how a step is shown, how an error ends.
+# Code that all shell scripts share: how steps are shown, and how errors end.
 #
-# Source it first.  It moves to the top of the repository, so that every path
-# below and in messages is a short one.
+# Source it first.  It changes to the top of the repository, so that every path in scripts
+# and messages is relative to it, and short.
 #
 # Environment:
-#   V=1    show each command in full, and all that it prints
-#   NEXT   the command that a user should repeat after an error; the Makefile
-#          sets it, else it is the script's own command line
+#   V=1    show each command in full, and everything that it prints
+#   NEXT   the command to repeat after an error; the Makefile sets it, otherwise it is
+#          the script's own command line
 #
 # Exit codes: 1 something failed and has been explained, 2 bad usage,
 # 130 interrupted.
@@ -21,8 +21,8 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 : "${V:=0}"
 export NEXT V LC_ALL=C
 
-# Only the outermost script speaks when something ends early: the inner ones
-# share its terminal, and one cause deserves one message.
+# Only the outermost script prints a message after Ctrl-C: all of them get the signal, but
+# one message is enough.
 depth=${KVMPMU_DEPTH:-0}
 export KVMPMU_DEPTH=$((depth + 1))
 
@@ -36,8 +36,8 @@ note() {
 	printf '%s\n' "$*" >&2
 }
 
-# die CAUSE [NEXT [STATUS]]: one line for the cause, the last line for the way on.
-# In a subshell, the status 99 tells the shell around it that all is said.
+# die CAUSE [NEXT [STATUS]]: print one line with the cause and one with the next command,
+# and exit.  In a subshell, the status 99 tells the outer shell that both are printed.
 die() {
 	end_line
 	printf '%serror:%s %s\n' "$red" "$plain" "$1" >&2
@@ -47,7 +47,8 @@ die() {
 	exit "${3:-1}"
 }
 
-# pass CMD...: run another script of ours, which explains its own failure.
+# pass CMD...: run another script of ours; if it fails, exit with its status.  It has
+# explained its failure itself.
 pass() {
 	local status=0
 	"$@" || status=$?
@@ -56,7 +57,7 @@ pass() {
 	exit $status
 }
 
-# megabytes_free DIR: of the file system that DIR is, or will be, on.
+# megabytes_free DIR: the free MiB of the file system that DIR is, or will be, on.
 megabytes_free() {
 	local dir=$1
 	while [ ! -d "$dir" ]; do
@@ -65,7 +66,7 @@ megabytes_free() {
 	df -Pm "$dir" | awk 'NR == 2 { print $4 }'
 }
 
-# room DIR MEGABYTES: better refused now than failed in ten minutes.
+# room DIR MEGABYTES: fail now if DIR has less space free, rather than in ten minutes.
 room() {
 	local free
 	free=$(megabytes_free "$1")
@@ -96,7 +97,7 @@ unexpected() {
 	99) exit 1 ;;
 	130) exit 130 ;;
 	esac
-	# The shell around this one meets the same status, and explains it.
+	# In a subshell: the outer shell gets the same status, and explains it.
 	[ "$BASH_SUBSHELL" -eq 0 ] || exit "$status"
 	if [ "$(megabytes_free build)" -lt 8 ]; then
 		die "disk full: build/ has no room left" \
@@ -110,7 +111,7 @@ interrupted() {
 	trap '' INT TERM HUP
 	end_line
 	if [ "$depth" -eq 0 ]; then
-		note "interrupted: what was half made will not be used"
+		note "interrupted: partial results will not be used"
 		note "next: $NEXT"
 	fi
 	trap - ERR EXIT
@@ -118,17 +119,17 @@ interrupted() {
 }
 trap interrupted INT TERM HUP
 
-# seconds_since START, where START is an $EPOCHREALTIME.
+# seconds_since START: the seconds since START, which is a value of $EPOCHREALTIME.
 seconds_since() {
 	local now=${EPOCHREALTIME/./} then=${1/./}
 	printf '%d.%d' $(((now - then) / 1000000)) $(((now - then) / 100000 % 10))
 }
 
-# step WHAT LOG CMD...: run CMD, show WHAT and its time; all it prints goes to
-# LOG.  If it fails: the log's last lines, the log's path, the next command;
-# with the variable soft set, only its status in the variable status, for a
-# caller that knows better.  Never call it in a condition: there, bash would not
-# stop a function CMD at its first failing command.
+# step WHAT LOG CMD...: run CMD, and show WHAT and the time that it took; what CMD prints
+# goes to LOG.  If CMD fails, print the log's last lines, its path and the next command, and
+# exit.  If the variable soft is set, return instead, with CMD's status in the variable
+# status, for a caller that handles the failure.  Never call this in a condition: bash would
+# then ignore set -e in CMD, and not stop a function at its first failing command.
 step() {
 	local what=$1 log=$2 start
 	shift 2
@@ -168,7 +169,7 @@ step() {
 	die "'$what' failed with status $status (log: $log)" "V=1 $NEXT"
 }
 
-# stage WHAT CMD...: run CMD, which shows its steps, and say how long all of it took.
+# stage WHAT CMD...: run CMD, which shows its own steps, and print how long it took.
 stage() {
 	local what=$1 start=$EPOCHREALTIME
 	shift
@@ -176,8 +177,8 @@ stage() {
 	note "stage $what: $(seconds_since "$start") s"
 }
 
-# cached COMPILER: how to call it.  Through ccache, if that is there: what a clean
-# clone has compiled serves the next one, wherever it lies.
+# cached COMPILER: how to call COMPILER: through ccache, if that is installed.  The settings
+# make ccache share results between clones in different directories.
 export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content
 cached() {
 	if command -v ccache > /dev/null; then
@@ -187,10 +188,10 @@ cached() {
 	fi
 }
 
-# hold NAME: wait until no other command works on the same thing.
+# hold NAME: lock NAME until the script ends; wait until no other command holds it.
 hold() {
 	mkdir -p build && touch "build/.lock.$1" ||
-		die "build/ cannot be written to" "ls -ld . build   # whose is it?"
+		die "build/ cannot be written to" "ls -ld . build   # who owns it?"
 	exec {lock}> "build/.lock.$1"
 	if ! flock -n "$lock"; then
 		note "  $1: waiting for another command of this repository"
@@ -203,7 +204,7 @@ field() {
 	sed -n "/^$2:/{s/^$2:[[:space:]]*//p;q}" "$1"
 }
 
-# hash PATH...: one hash over names and contents, for stamps.
+# hash PATH...: one hash over the names and contents of all files there, for stamps.
 hash() {
 	local path
 	for path; do
@@ -212,9 +213,9 @@ hash() {
 	done | sort -z | xargs -0r sha256sum | sha256sum | cut -d' ' -f1
 }
 
-# lost WANTED CONFIG: the options of the fragment WANTED that the kernel's configuration
-# CONFIG has not got.  Kconfig drops silently what it cannot have.  Where WANTED has
-# an option twice, the later one counts.
+# lost WANTED CONFIG: the options of the fragment WANTED that have another value in the
+# kernel's configuration CONFIG.  Kconfig silently drops options whose dependencies are not
+# met.  If WANTED has an option twice, the later line counts.
 lost() {
 	awk -F= '
 	!/^CONFIG_/ { next }
@@ -227,13 +228,13 @@ lost() {
 	}' "$1" "$2" | sort
 }
 
-# series_names FILE: the patches that a file "series" lists, in order.  What is indented
-# comes with the patch above it.
+# series_names FILE: the patches that a file "series" lists, in order.  Indented lines are
+# new files that come with the patch above, and are left out.
 series_names() {
 	sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]/d' -e '/^$/d' "$1"
 }
 
-# bases: the directories under patches/ are the only list of bases.
+# bases: all bases, oldest first.  The directories below patches/ are the only list of them.
 bases() {
 	local pin
 	for pin in patches/*/base; do
@@ -241,7 +242,8 @@ bases() {
 	done | sort -V
 }
 
-# chosen_bases TARGET: BASE, else the first one to look at, all to test.
+# chosen_bases TARGET: $BASE if set; otherwise all bases for "test", and the oldest for
+# other targets.
 chosen_bases() {
 	if [ -n "${BASE:-}" ]; then
 		printf '%s\n' "$BASE"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Programs that boot one base or variant on the machine: what they need.
+# What programs need that boot one base or variant on the machine.
 #
-# Source it behind lib.sh.
+# Source it after lib.sh.
 
 # machine_for TARGET VARIANT: install packages, and build the machine and the kernel.
-# A variant's kernel is not built if that takes more than scripts/step/kernel.
+# The kernels of -deb and -debian variants are not built: that takes other scripts.
 machine_for() {
 	local base=${2%%-*}
 	check_base "$base"
@@ -21,7 +21,8 @@ machine_for() {
 	esac
 }
 
-# ended_by_program: let the program that is called next speak for itself.
+# ended_by_program: leave signals, and messages about them, to the program that is called
+# next.
 ended_by_program() {
 	export KVMPMU_DEPTH=0
 	trap - INT TERM HUP

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The series of a base as mails, for scripts that apply them to a tree which is no
-# git repository.  Source it after lib.sh.  scripts/lib/series.py has the rest.
+# The series of a base as mails, for scripts that apply them to a tree that is not a git
+# repository.  Source it after lib.sh.  scripts/lib/series.py has the rest.
 
 # mail_names BASE: the names of its patches, in order.
 mail_names() {
 	[ ! -f "patches/$1/series" ] || series_names "patches/$1/series"
 }
 
-# whole_mails BASE: the paths of its mails, with the new files that they bring.  In
-# the DKMS package the patches are whole already.
+# whole_mails BASE: the paths of its mails, in order, each with the new files that it adds.
+# In the DKMS package, which has no series.py, the patches already contain them.
 whole_mails() {
 	local dir=patches/$1 name
 	if [ -x scripts/lib/series.py ]; then
@@ -30,9 +30,10 @@ touched() {
 	[ $# -eq 0 ] || sed -n -e 's,^+++ [^/]*/\([^[:space:]]*\).*,\1,p' "$@" | sort -u
 }
 
-# apply_mail DIR MAIL LOG [-R]: apply MAIL to the files in DIR; git knows no fuzz.
-# Status 1 if it does not apply; then nothing is changed, and 'rejected LOG' says
-# where.  DIR lies in this repository, maybe, but is not of it.
+# apply_mail DIR MAIL LOG [-R]: apply MAIL to the files in DIR, or revert it with -R, without
+# fuzz (git apply has none).  Fail if it does not apply; then nothing is changed, and
+# 'rejected LOG' says where.  GIT_CEILING_DIRECTORIES makes git ignore the repository that
+# DIR may lie in.
 apply_mail() {
 	GIT_CEILING_DIRECTORIES=$(dirname "$(realpath "$1")") GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null \
 		git -C "$1" apply --whitespace=nowarn ${4:+"$4"} "$(realpath "$2")" > "$3" 2>&1

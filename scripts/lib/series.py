@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""A base's series, as it is kept here, as mails, and as commits.
+"""A base's series: as it is stored here, as mails, and as commits.
 
-patches/BASE/series lists the patches in order, with comments.  Below a patch, with a blank in front, are the new files that
-come with it: their content is below arch/, include/ and kernel/ of this repository, one copy for all bases.  A patch and its
-new files are a mail, and a commit of build/BASE/linux.
+patches/BASE/series lists the patches in order, with comments.  The indented lines after a patch are
+the new files that come with it; their content is below arch/, include/ and kernel/ of this
+repository, one copy for all bases.  A patch and its new files are one mail, and one commit of
+build/BASE/linux.
 
-series.py mails BASE DIR    write the mails, one file each; the same bytes for the same series
-series.py new-files BASE    the new files, one a line
+series.py mails BASE DIR    write the mails, one file each; the same series gives the same bytes
+series.py new-files BASE    print the new files, one per line
 """
 
 import contextlib
@@ -24,7 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from kvmpmu import known_bases                # noqa: E402
 from steps import Failed, TOP, command, run   # noqa: E402
 
-# What git writes depends neither on who runs it, nor on a configuration.
+# The output of git must depend neither on the user nor on a configuration.
 for variable in [name for name in os.environ if name.startswith("GIT_")]:
     del os.environ[variable]
 os.environ.update(GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL="/dev/null", LC_ALL="C")
@@ -34,7 +35,7 @@ BRANCH, SERIES = "series", "refs/kvm-pmu/series"
 
 
 def check_base(base):
-    """The base, or the error that there is none of this name."""
+    """Return the base, or raise Failed if there is none with this name."""
     if base not in known_bases():
         raise Failed("unknown BASE '%s'; there is: %s" % (base, " ".join(known_bases())),
                      "make %s BASE=%s" % (os.environ.get("KVMPMU_TARGET") or "tree", known_bases()[0]), 2)
@@ -42,7 +43,7 @@ def check_base(base):
 
 
 def field(path, key):
-    """The value of a "key: value" line of a pin."""
+    """Return the value of a line "key: value" of a pin, or ""."""
     with open(os.path.join(TOP, path)) as lines:
         found = re.search(r"^%s:[ \t]*(.*)$" % re.escape(key), lines.read(), re.M)
     return found.group(1) if found else ""
@@ -55,7 +56,7 @@ class Mail:
         self.path, self.name, self.files = os.path.join("patches", base, name), name, []
 
     def text(self):
-        """The whole mail, as git am takes it."""
+        """Return the whole mail, new files included, as git am takes it."""
         with open(os.path.join(TOP, self.path), newline="") as patch:
             whole = patch.read()
         if re.search(r"^--- /dev/null", whole, re.M):
@@ -70,12 +71,12 @@ class Mail:
         return whole.rstrip("\n") + "\n" + "".join(added)
 
     def touched(self):
-        """The files that its patch edits."""
+        """Return the files that its patch edits."""
         with open(os.path.join(TOP, self.path), newline="") as patch:
             return sorted(set(re.findall(r"^\+\+\+ [^/\s]*/(\S+)", patch.read(), re.M)))
 
     def head(self):
-        """Author, address, date and message, of which each has to be there."""
+        """Return author, address, date and message; raise Failed if one is missing."""
         with open(os.path.join(TOP, self.path), newline="") as patch:
             whole = re.sub(r"\A(From [0-9a-f]{40} .*\n)", "", patch.read())
         mail = email.message_from_string(whole, policy=email.policy.default)
@@ -91,7 +92,10 @@ class Mail:
 
 
 def mails(base):
-    """The mails of a base's series, in order; raises Failed for one that is not there."""
+    """Return the mails of a base's series, in order.
+
+    Raise Failed if the series lists a file that does not exist.
+    """
     path = os.path.join("patches", base, "series")
     found = []
     with open(os.path.join(TOP, path)) as lines:
@@ -118,7 +122,7 @@ def new_files(base):
 
 
 def digest(base):
-    """One hash over all that the commits are made of."""
+    """Return one hash over everything that the commits are made of, this program included."""
     total = hashlib.sha256()
     for mail in mails(base):
         for name in [mail.path] + mail.files:
@@ -131,7 +135,7 @@ def digest(base):
 
 
 class Repository:
-    """build/BASE/linux: Debian's source as a commit tagged 'base', and behind it a commit a mail."""
+    """build/BASE/linux: Debian's source as a commit tagged 'base', then one commit per mail."""
 
     def __init__(self, base):
         self.base, self.place = base, os.path.join(TOP, "build", base)
@@ -148,12 +152,15 @@ class Repository:
         return os.path.isdir(os.path.join(self.tree, ".git"))
 
     def busy(self):
-        """Is a person in the middle of a rebase, or of git am?"""
+        """Return whether the repository is in the middle of a rebase or of git am."""
         return any(os.path.exists(os.path.join(self.tree, ".git", name)) for name in ("rebase-merge", "rebase-apply"))
 
     @contextlib.contextmanager
     def index(self):
-        """The environment of git for an index of its own, so that neither the tree nor its index changes."""
+        """Yield an environment in which git uses a temporary index.
+
+        Neither the working tree nor its own index changes.
+        """
         path = os.path.join(self.tree, ".git", "kvm-pmu.index")
         try:
             yield {**os.environ, "GIT_INDEX_FILE": path}
@@ -163,9 +170,13 @@ class Repository:
                     os.unlink(name)
 
     def record(self, message, source):
-        """Commit all that is in the directory source as a kernel without the series."""
+        """Commit all files in the directory SOURCE, which is a kernel without the series.
+
+        Return the commit.
+        """
         with self.index() as environment:
-            # Blobs above the threshold go into one pack as they are read: a minute less than one file each.
+            # Blobs above the threshold are streamed into one pack; a file for each of them would
+            # take a minute longer.
             run(GIT + ["--git-dir=" + os.path.join(self.tree, ".git"), "--work-tree=" + source, "-c", "core.bigFileThreshold=1",
                        "-c", "core.compression=1", "add", "-A", "-f", "."], env=environment, cwd=source)
             tree = self.git("write-tree", env=environment)
@@ -173,14 +184,16 @@ class Repository:
 
     @staticmethod
     def who(name, address, date):
-        """The environment of a commit that comes out the same wherever it is made."""
+        """Return the environment for a commit whose hash is the same wherever it is made."""
         return {**os.environ, "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": address, "GIT_AUTHOR_DATE": date,
                 "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": address, "GIT_COMMITTER_DATE": date}
 
     def commits(self, series):
-        """Commit each mail on top of the base, in no working tree; return the last commit.
+        """Commit each mail on top of the base, without a working tree; return the last commit.
 
-        Raises Failed with the mail, the file and the line where one does not apply; git apply knows no fuzz."""
+        Raise Failed with the mail, the file and the line if one does not apply.  git apply has no
+        fuzz.
+        """
         with self.index() as environment:
             parent = self.git("rev-parse", "base^{commit}")
             self.git("read-tree", parent, env=environment)
@@ -196,11 +209,11 @@ class Repository:
         return parent
 
     def dirty(self):
-        """What in the tree no commit has, as git status --short says it."""
+        """Return the changes that are not committed, as git status --porcelain prints them."""
         return self.git("status", "--porcelain", "--untracked-files=normal")
 
     def identity(self):
-        """What the tree is like, whoever has made it so."""
+        """Return a hash of the content of the working tree, however it has come about."""
         total = hashlib.sha256(self.git("rev-parse", "HEAD^{tree}").encode())
         state = self.dirty()
         if state:
@@ -214,7 +227,7 @@ class Repository:
 
 
 def rejected(said):
-    """Of what git apply says: where the first hunk is that does not fit."""
+    """Return where the first hunk is that does not fit, from the output of git apply."""
     for pattern, words in ((r"^error: patch failed: (\S+)$", "%s"), (r"^error: (\S+): does not exist.*$", "%s:1 (not there)"),
                            (r"^error: (\S+): No such file.*$", "%s:1 (not there)"),
                            (r"^error: (\S+): already exists.*$", "%s:1 (there already)"), (r"^error: (.*)$", "%s")):
@@ -235,7 +248,8 @@ def main(arguments):
     if arguments[:1] == ["new-files"] and len(arguments) == 2:
         print("".join(name + "\n" for name in new_files(check_base(arguments[1]))), end="")
         return 0
-    raise Failed("usage: scripts/lib/series.py mails BASE DIR | new-files BASE", "sed -n 3,13p scripts/lib/series.py", 2)
+    raise Failed("usage: scripts/lib/series.py mails BASE DIR | new-files BASE",
+                 "sed -n 3,11p scripts/lib/series.py", 2)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What commands in Python share with those in shell (lib.sh): how a step is shown, and how an error ends."""
+"""What lib.sh is for shell, for commands in Python: how steps are shown, and how errors end."""
 
 import contextlib
 import fcntl
@@ -15,20 +15,20 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kvmpmu                   # noqa: E402
 from kvmpmu import TOP          # noqa: E402
 
-# Only the outermost command speaks when something ends early.
+# Only the outermost command prints a message after Ctrl-C.
 DEPTH = int(os.environ.get("KVMPMU_DEPTH", "0"))
 os.environ["KVMPMU_DEPTH"] = str(DEPTH + 1)
 
 
 class Failed(kvmpmu.Failed):
-    """As all programs here have it, with the exit code of commands: 1, and 2 for bad usage."""
+    """The common Failed with the exit codes of commands: 1 by default, and 2 for bad usage."""
 
     def __init__(self, line, following="", status=1):
         super().__init__(line, following, status)
 
 
 def again():
-    """The command that a user repeats after an error."""
+    """Return the command to repeat after an error."""
     return kvmpmu.following(" ".join([os.path.relpath(sys.argv[0], TOP)] + sys.argv[1:]))
 
 
@@ -38,7 +38,7 @@ def note(text):
 
 @contextlib.contextmanager
 def step(what):
-    """Show what is done, and how long it took."""
+    """Print WHAT, and when the block has ended, the time that it took."""
     began = time.monotonic()
     print("  %s..." % what, end="", file=sys.stderr, flush=True)
     try:
@@ -50,13 +50,16 @@ def step(what):
 
 
 def run(command, **more):
-    """Run a command; its output, as text.  Raises subprocess.CalledProcessError with stderr."""
+    """Run a command; return its output as text.
+
+    Raise subprocess.CalledProcessError, which has its standard error.
+    """
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           errors="surrogateescape", stdin=None if "input" in more else subprocess.DEVNULL, **more).stdout
 
 
 def write(path, text):
-    """Write a file as a whole or not at all."""
+    """Write a file, either all of it or nothing."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".new", "w", newline="") as out:
         out.write(text)
@@ -64,7 +67,10 @@ def write(path, text):
 
 
 def pass_on(command):
-    """Run a command of ours that explains its own failure; return its standard output."""
+    """Run a command of ours; return its standard output.
+
+    If it fails, exit with its status: it has explained its failure itself.
+    """
     done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -72,7 +78,7 @@ def pass_on(command):
 
 
 def room(megabytes):
-    """Refuse what would fill the disk in ten minutes."""
+    """Raise Failed if build/ has less than that many MiB free: now, not in ten minutes."""
     os.makedirs(os.path.join(TOP, "build"), exist_ok=True)
     free = shutil.disk_usage(os.path.join(TOP, "build")).free >> 20
     if free < megabytes:
@@ -82,7 +88,7 @@ def room(megabytes):
 
 @contextlib.contextmanager
 def hold(name):
-    """Wait until no other command works on the same thing."""
+    """Hold the lock NAME; wait until no other command holds it."""
     path = os.path.join(TOP, "build", ".lock." + name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as lock:
@@ -95,7 +101,10 @@ def hold(name):
 
 
 def command(main):
-    """Run main(), and end as all commands here do: an error is one line, and the next command is the last one."""
+    """Run main() at the top of the repository, and exit with its status.
+
+    Print an error as one line, and the next command as the last line.
+    """
     os.chdir(TOP)
     try:
         sys.exit(main(sys.argv[1:]))
@@ -103,13 +112,13 @@ def command(main):
         line, following, status = str(failed), failed.following, failed.status
     except subprocess.CalledProcessError as failed:
         said = (failed.stderr or failed.stdout or "").strip().splitlines() or ["status %d" % failed.returncode]
-        # A command of ours has said it in its own line; of others the last one tells.
+        # A command of ours has printed its cause as "error: ..."; of others take the last line.
         ours = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         line = ours[-1] if ours else "'%s': %s" % (" ".join(failed.cmd[:6]), said[-1])
         following, status = "", 1
     except KeyboardInterrupt:
         if DEPTH == 0:
-            note("\ninterrupted: what was half made will not be used\nnext: %s" % again())
+            note("\ninterrupted: partial results will not be used\nnext: %s" % again())
         sys.exit(130)
     print("error: %s\nnext: %s" % (line, following or again()), file=sys.stderr)
     sys.exit(status)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A base's tree as a git repository: how it is made, and how it follows the series.  scripts/cmd/tree says what for."""
+"""Make a base's tree, a git repository, and bring it to the series; see scripts/cmd/tree."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def read(path):
 
 
 def unpack(deb, place):
-    """Debian's linux-source-VERSION, into a directory of its own."""
+    """Unpack the package linux-source-VERSION into the directory PLACE."""
     shutil.rmtree(place, ignore_errors=True)
     os.makedirs(place)
     script = ("set -o pipefail; dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |"
@@ -28,7 +28,7 @@ def unpack(deb, place):
                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if not os.path.exists(os.path.join(place, "Kbuild")):
         raise Failed("%s has no kernel's source in it" % os.path.basename(deb), "dpkg-deb -c %s" % deb)
-    # Debian ignores all but its own packaging at the top: new files would not be seen.
+    # Debian's .gitignore ignores everything at the top but its packaging, and so new files.
     ignore = os.path.join(place, ".gitignore")
     with open(ignore) as lines:
         text = lines.read()
@@ -37,7 +37,7 @@ def unpack(deb, place):
 
 
 def begin(repository, deb):
-    """The tree of another source package, and nothing that was built of the last one."""
+    """Make the tree of a new source package, and remove what was built from the last one."""
     base, place, name = repository.base, repository.place, os.path.basename(deb)
     if repository.exists() and (repository.busy() or local_work(repository)):
         raise Failed("build/%s/linux has work that is not exported, of another source than %s" % (base, name),
@@ -61,20 +61,20 @@ def begin(repository, deb):
 
 
 def local_work(repository):
-    """Is there anything in the tree that the series has not?"""
+    """Return whether the tree has edits or commits that the series does not have."""
     return bool(repository.dirty()) or not repository.has(SERIES) or \
         repository.git("rev-parse", "HEAD") != repository.git("rev-parse", SERIES) and \
         repository.git("rev-parse", "HEAD") != repository.git("rev-parse", "base^{commit}")
 
 
 def adopt(repository, new):
-    """Have the commits of the series in the tree."""
+    """Check out the commits of the series; NEW is the last of them."""
     repository.git("checkout", "-q", "-B", BRANCH, new)
     repository.git("update-ref", SERIES, new)
 
 
 def update(repository):
-    """Bring the tree to the series, unless a person has been at work in it."""
+    """Bring the tree to the series, unless it has work that is not exported."""
     base, stamp = repository.base, os.path.join(repository.place, "stamp.series")
     if repository.busy():
         raise Failed("build/%s/linux is in the middle of a rebase" % base,
@@ -85,7 +85,7 @@ def update(repository):
         found = series.mails(base)
         with step("%s: commit %d mails" % (base, len(found))):
             new = repository.commits(found)
-        # The same commits as before, if only what makes them has changed.
+        # The digest also covers the program that makes the commits: they may be the same.
         same = repository.has(SERIES) and new == repository.git("rev-parse", SERIES)
         if local and not same:
             if repository.dirty() or repository.git("rev-parse", "HEAD^{tree}") != repository.git("rev-parse", new + "^{tree}"):
@@ -101,7 +101,7 @@ def update(repository):
 
 
 def hunks(repository):
-    """Return where git has stopped: FILE:LINE of each conflict."""
+    """Return FILE:LINE of each conflict at which git has stopped."""
     found = []
     for name in repository.git("diff", "--name-only", "--diff-filter=U").splitlines():
         path = os.path.join(repository.tree, name)
