@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Targets only; 'make' alone tells them.  What they do is in scripts/, tests/ and
-# tools/, each of which runs without make too.
+# Targets only; 'make' alone lists them.  Each calls a program in scripts/, tests/ or
+# tools/, which also runs without make.
 
 export BASE FROM SUITE VENDOR TESTS V ALL RELEASE KERNEL FLAVOUR DEBUG_INFO
 export KVMPMU_TARGET = $@
-# What a user should repeat after an error.
+# The command to repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
