@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What make run compares between stock and patched KVM: each row is something that a guest's kernel does, what it has to
- * see, and what it has seen.
+ * What make run compares between stock and patched KVM: each row is something that a guest's kernel
+ * does, what it has to see, and what it has seen.
  *
- * Says "row WHAT|DUE|SEEN" and "cost WHAT|INSTRUCTIONS" a line; tools/demo/demo.py runs it on both and puts them side by side.
+ * Prints lines "row WHAT|DUE|SEEN" and "cost WHAT|INSTRUCTIONS".  tools/demo/demo.py runs it on
+ * both and puts the results side by side.
  */
 #include <sys/time.h>
 
@@ -26,7 +27,10 @@ static void row(const char *what, uint64_t due, uint64_t seen)
 	sayf("row %s|%llu|%llu", what, (unsigned long long)due, (unsigned long long)seen);
 }
 
-/* A measured region with one counter; its code may set it to a value, and read it (vm/code.h). */
+/*
+ * Run a measured region with one counter.  Its code (vm/code.h) may set the counter to @set, and
+ * read it.
+ */
 static void run(const char *code, enum vm_privilege privilege, uint64_t set)
 {
 	stretch.body = &body;
@@ -60,10 +64,10 @@ static void off(void)
 		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 }
 
-/* All but the last write, which starts the counter. */
+/* Set up the counter.  Leave out the last write, which starts it. */
 static void set_up(uint64_t value)
 {
-	/* The last time may have ended in its sleep. */
+	/* halt() may have ended asleep, and left the counter on. */
 	off();
 	vm_seen.pmis = 0;
 	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
@@ -92,8 +96,8 @@ static void cpuid(uint64_t times)
 }
 
 /*
- * The counter passes its end by the very instruction that halts the guest: enabling WRMSR, ten NOPs, STI, HLT; and on AMD
- * the VMRUN with which the host goes on after the WRMSR counts as well.
+ * The HLT that halts the guest overflows the counter.  It counts the enabling WRMSR, ten NOPs, STI
+ * and HLT, and on AMD the VMRUN with which the host enters the guest again after the WRMSR.
  */
 #define TO_HLT		(1 + 10 + 1 + 1 + vm_seen.amd)
 
@@ -118,7 +122,7 @@ static void wake(int number)
 	vm.run->immediate_exit = 1;
 }
 
-/* 1 if the guest wakes by itself. */
+/* Return 1 if the counter's PMI wakes the guest, 0 if it sleeps until the timer ends KVM_RUN. */
 static unsigned int halted(void)
 {
 	struct kvm_regs regs = { .rip = (uint64_t)vm_entry, .rsp = VM_TOP(0), .rflags = 2, .rdi = (uint64_t)halt };
@@ -181,13 +185,17 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 
 	run("cpuid*1000", VM_BOTH, 0);
-	row("counts 1,000 CPUIDs and what is around them", vm_expected(&stretch, 0), stretch.counter[0].value);
+	row("counts 1,000 CPUIDs and the code around them", vm_expected(&stretch, 0),
+	    stretch.counter[0].value);
 	run("nop*300 set nop*50 (cpuid nop*3)*9", VM_KERNEL, 10);
 	row("sets a running counter to 10: PMIs", 0, vm_seen.pmis);
 	run("user{nop*500} set user{nop*1500} nop", VM_USER, MINUS(100));
 	row("sets a running counter to 100 from its end: PMI after", 100, vm_seen.pmis ? vm_pmi_events(&stretch, 0, 0, 0) : 0);
 
-	/* A guest that was left asleep may have an NMI under way, and takes no other one: each has its own. */
+	/*
+	 * Use a new VM each time: a guest that was left asleep may have an NMI pending, and would
+	 * not take another one.
+	 */
 	for (i = 0; i < HALTS; i++) {
 		woken += halted();
 		vm_close(&vm);
@@ -200,7 +208,8 @@ int main(void)
 	run("nop*5 hook get cpuid*500", VM_KERNEL, 0);
 	for (i = 0; body.point[i].op != VM_OP_GET; i++)
 		;
-	row("goes on when its owner has filtered the event: counts", 0, stretch.counter[0].value - vm_seen.point[i].value);
+	row("continues after userspace has filtered the event: counts", 0,
+	    stretch.counter[0].value - vm_seen.point[i].value);
 	vm_close(&vm);
 
 	vm_open(&vm);

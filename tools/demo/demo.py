@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Debian's perf in a guest, beside what the machine itself counted; KVM before and after our series; and a mediated vPMU.
+"""Compare Debian's perf in a guest with the ground truth, and KVM with and without our series.
 
-Boots the base on the machine, once as an Intel and once as an AMD host (or as the one asked for), starts a guest in each,
-runs perf stat and perf record in it on a workload (tests/rootfs/loop.c) that sets a mark where it begins and where it ends, and
-prints what perf counted, what the machine counted from mark to mark, and the VM-exits and PMIs in between.  Then a small
-guest (accounting.c) does what KVM has to account for, on the host with our series and on one with the base's own KVM.
-Where the series has a mediated vPMU, all of it once more with that, and what either kind costs.
+Boot the base on the machine as an Intel and as an AMD host, or as one of them, and start a guest on
+each.  Run perf stat and perf record in the guest on a workload (tests/rootfs/loop.c) that executes
+a magic instruction where it begins and where it ends.  Print what perf has counted, what the
+machine has counted in this measured region, and the VM-exits and PMIs there.  Then a small guest
+(accounting.c) does what KVM has to account for, on the host with our series and on one with the
+base's own KVM.  If the series has a mediated vPMU, repeat all of that with it, and print what both
+kinds of vPMU cost.
 
-What it costs is measured once more with the host's watchdog on and two CPUs, as Debian boots.  The CPUs are the launcher's
-default ones: Sapphire Rapids and Zen 4.
+The costs are measured with nmi_watchdog=0, and again with the host's watchdog on and two CPUs, as
+Debian boots.  The CPUs are the launcher's default ones: Sapphire Rapids and Zen 4.
 
-Logs: build/BASE/logs/report-VENDOR, and the same with -stock, -mediated, -watchdog, -mediated-watchdog.
-Exit status: 1 the guest did not come to its end, 2 wrong usage or something is missing (one line, and the next command),
-130 interrupted.
+Logs: build/BASE/logs/report-VENDOR, and the same with -stock, -mediated, -watchdog,
+-mediated-watchdog.
+
+Exit status: 1 a guest did not finish; 2 wrong usage, or something is missing; 130 interrupted.  An
+error is one line, and the next command.
 """
 
 import functools
@@ -37,44 +41,50 @@ from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor,    
 from programs import program                    # noqa: E402
 from variants import kernel_paths, kvm_params   # noqa: E402
 
-LIMIT = 90          # seconds for a step: the boots of host and guest, or all of perf's runs
+LIMIT = 90          # seconds for a step: booting host and guest, or all runs of perf
 PERIOD = re.compile(r"(.*)/(\d+)")
 
 NOTES = """
-perf counts the process, the machine from its first mark to its last.  Outside the marks are
-  :u   12 instructions, 3 of them branches: the returns from execve(), from the first instruction's page fault and from write(),
-       and what sets the marks; they are the whole difference
+perf counts the process; the machine counts the measured region, between the process's two magic
+instructions.  Outside of the region are
+  :u   12 instructions, 3 of them branches: the returns from execve(), from the page fault of the
+       first instruction and from write(), and those around the magic instructions; they are the
+       whole difference
   :k   the end of execve(), where perf's counter starts, and exit(), where it stops
-The machine's count is the guest's alone; exits and PMIs are all of them, of host and guest, in the same stretch.
-cycles, ref-cycles: the machine counts the cycles of everything, with the host's part of each exit.
-samples: perf counts them; the machine's are its instructions divided by the period.
+The machine's count is that of the guest only.  VM-exits and PMIs are all in the measured region, of
+host and guest.
+cycles, ref-cycles: the machine counts all cycles, including those of the host at each VM-exit.
+samples: the machine's figure is its instructions divided by the period.
 """
 
 PAIR_NOTES = """
-The guest is one program's, so that each of its instructions is known; the machine's own count says what is due.
-Rows without a due are what the host executes for it, in instructions.
+The guest is one program, each of whose instructions is known.  What is due comes from the ground
+truth.  Rows without a due value are the instructions that the host executes.
 """
 
 
-# What tests/vm/cost.c measures.
+# The measurements of tests/vm/cost.c, and their names in the table.
 COST_OF = {
-    "idle": "an exit, no counter on",
-    "active": "an exit, three counters on, far from their ends",
-    "near": "an exit, three counters on, near their ends",
-    "beside": "the same beside perf record -a of the host",
+    "idle": "VM-exit, no counter on",
+    "active": "VM-exit, three counters on, far from overflow",
+    "near": "VM-exit, three counters on, near overflow",
+    "beside": "the same, far from overflow, during perf record -a",
     "rdpmc": "RDPMC",
-    "control": "the global control, written",
-    "event": "an event, put on a counter and taken off",
-    "sample": "a sample",
+    "control": "write of the global control",
+    "event": "event, put on a counter and taken off",
+    "sample": "sample",
 }
 # The host as Debian boots it.
 DEBIAN_OWN = " (Debian's own kernel, our KVM modules)"
 DEBIAN = {"kargs": "nmi_watchdog=1", "cpus": 2}
 
 COST_NOTES = """
-Instructions of the host / its accesses to PMU registers / VM-exits, for each one.  An exit is one of 1,000 CPUIDs; counters are far
-from their ends in perf stat, and near with a sampling period.  A sample is a PMI, and the counter read and set again, as Linux's
-driver does.  A guest with a mediated PMU reads and writes most of it itself; AMD's has no global control in these guests.
+Host instructions / the host's accesses to PMU registers / VM-exits, for one of each.
+VM-exit: one of 1,000 CPUIDs.  Counters are far from overflow in perf stat, and near with a sampling
+period.
+sample: a PMI, and the counter is read and set again, as Linux's driver does.
+A guest with a mediated vPMU accesses most of the PMU itself.  AMD's guests here have no global
+control.
 """
 
 
@@ -83,14 +93,14 @@ def say(text):
 
 
 def difference(begin, end):
-    """What one line of the truth has more than the other."""
+    """Return the difference of two lines of the ground truth, count by count."""
     if isinstance(end, dict):
         return {key: difference(begin.get(key, 0 if not isinstance(value, dict) else {}), value) for key, value in end.items()}
     return end - begin
 
 
 def stretches(path):
-    """The stretches from mark "begin" to mark "end", in order."""
+    """Return the ground truth of each measured region, from mark "begin" to mark "end"."""
     found, begin = [], None
     with open(path) as lines:
         for line in lines:
@@ -105,7 +115,7 @@ def stretches(path):
 
 
 def machine_count(event, truth):
-    """The machine's count of a perf event."""
+    """Return the machine's count of a perf event in a measured region."""
     name, _, privilege = event.partition(":")
     if name in ("cycles", "ref-cycles"):
         return truth["cycles" if name == "cycles" else "ticks"]
@@ -114,7 +124,7 @@ def machine_count(event, truth):
 
 
 def table(vendor, rows, truths):
-    """Lines of cells for one vendor."""
+    """Yield the rows of the table for one vendor, as lists of cells."""
     for (kind, event, count), truth in zip(rows, truths):
         shown, machine = event, None
         if kind == "record":
@@ -130,7 +140,10 @@ def table(vendor, rows, truths):
 
 
 def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
-    """Boot a base or a variant of it and run a plan there: the tests' verdicts, and where the logs are."""
+    """Boot a base or a variant of it, and run a plan there.
+
+    Return the tests' verdicts and the directory of the logs; raise Failed if a test did not finish.
+    """
     base, _, kind = variant.partition("-")
     model = watch.launcher.DEFAULT_CPU[vendor]
     name = "-".join(part for part in ("report", vendor, kind, "watchdog" if kargs else "") if part)
@@ -159,7 +172,7 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
         if not channel.finished() or verdict is None or any(line.startswith("not ok") for line in verdict.lines) or \
            not any(line.startswith("1..") for line in verdict.lines):
             why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else reason
-            raise Failed("%s: %s did not come to its end: %s" % (vendor, name, why),
+            raise Failed("%s: %s did not finish: %s" % (vendor, name, why),
                          "less %s/console" % where, 1)
     kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU"}
     say("  %s%s%s: %.1f s, logs in %s" % (vendor, kinds.get(kind, ""), ", " + kargs if kargs else "",
@@ -168,7 +181,7 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
 
 
 def accounting(verdicts):
-    """What accounting.c has said: "row" or "cost", the words, and the numbers, a line."""
+    """Yield the lines of accounting.c: "row" or "cost", the text, and the numbers."""
     for line in verdicts["vm/accounting"].lines:
         kind, _, rest = line.partition(" ")
         if kind in ("row", "cost"):
@@ -177,7 +190,11 @@ def accounting(verdicts):
 
 
 def variant_of(base):
-    """The host that shows a base: Debian's own kernel where the series is modules only, as a user has it; else our build."""
+    """Return the variant to boot.
+
+    That is Debian's own kernel if the series changes only modules, as a user has it; otherwise our
+    build.
+    """
     return base + "-debian" if os.path.isdir(os.path.join(TOP, "patches", base, "debian")) else base
 
 
@@ -187,7 +204,7 @@ def release(base):
 
 
 def has_mediated(base):
-    """Is there the parameter in the base's modules?"""
+    """Return whether the base's modules have the parameter enable_mediated_pmu."""
     for path in kernel_paths(base)[2]:
         with open(path, "rb") as module:
             if b"enable_mediated_pmu" in module.read():
@@ -196,17 +213,18 @@ def has_mediated(base):
 
 
 def perf_in_guest(vendor, verdicts, logs):
-    """What perf has counted in the guest, and the machine's truth of the same stretch, in pairs."""
+    """Return what perf has counted in the guest, and the ground truth of the same regions."""
     rows = [line.split(" ", 3)[1:] for line in verdicts["guest/report"].lines if line.startswith("row ")]
     truths = stretches(os.path.join(logs, "truth"))
     if len(rows) != len(truths):
-        raise Failed("%s: guest/report did not come to its end: %d marks for %d rows" % (vendor, len(truths), len(rows)),
+        raise Failed("%s: guest/report did not finish: %d measured regions for %d rows"
+                     % (vendor, len(truths), len(rows)),
                      "less %s/console" % os.path.relpath(logs, TOP), 1)
     return rows, truths
 
 
 def costs(verdicts):
-    """Words and a cell for each thing whose cost tests/vm/cost.c has measured."""
+    """Return the results of tests/vm/cost.c: a cell of the table by the measurement's name."""
     found = {}
     for line in verdicts["vm/cost"].lines:
         how, _, numbers = line.partition("|")
@@ -218,7 +236,11 @@ def costs(verdicts):
 
 
 def measure(base, vendor, mediated, stopping):
-    """Rows of perf-based and of mediated guests, of what is before and after, and of costs."""
+    """Return four lists of rows.
+
+    What perf counts in a guest with a perf-based vPMU, and with a mediated one; stock KVM and our
+    series; costs.
+    """
     cost = [("vm", "vm/cost", program("tests/vm/cost.c"))]
     plan = [("vm", "vm/accounting", program("tools/demo/accounting.c"))] + cost
     plan += [("guest", "guest/report", os.path.join(TOP, "tools/demo/guest.sh"))]
@@ -236,7 +258,8 @@ def measure(base, vendor, mediated, stopping):
                  for what in COST_OF.values() if all(what in column for column in columns)]
     pairs = []
     for row in zip(*kinds):
-        # With a mediated vPMU more of the stretch is the guest's own: each kind has a due of its own.
+        # With a mediated vPMU more of the measured region is counted by the CPU's counters, so
+        # that another count may be due than with the perf-based one.
         seen = ["{:,}".format(numbers[-1]) + (" of {:,}".format(numbers[0]) if kind == "row" and numbers[0] != row[1][2][0] else "")
                 for kind, _, numbers in row]
         kind, what, numbers = row[1]
@@ -245,7 +268,7 @@ def measure(base, vendor, mediated, stopping):
 
 
 def show(head, blocks):
-    """A table with a line before each block of rows; words to the left, numbers to the right."""
+    """Print a table with a line before each block of rows; align text left, numbers right."""
     widths = [max(len(row[column]) for block in blocks for row in [head] + block) for column in range(len(head))]
     for row in [line for block in blocks for line in [None] + block]:
         if head:
@@ -300,7 +323,8 @@ def main():
         print("What it costs the host, as Debian boots it (nmi_watchdog=1, two CPUs), and with nmi_watchdog=0\n")
         show(["host", "", "perf-based", "mediated", "perf-based, 0", "mediated, 0"], [spent for _, _, _, spent in results])
         print(COST_NOTES)
-    print("Before and after: what a guest's kernel does with its PMU, by KVM of stock %s and with our series\n" % options.base)
+    print("Before and after: a guest kernel's use of its PMU, with KVM of stock %s and with our "
+          "series\n" % options.base)
     show(["host", "the guest", "due", "stock", "series"] + ["mediated"] * mediated, [pairs for _, _, pairs, _ in results])
     print(PAIR_NOTES, end="", flush=True)
     return 0

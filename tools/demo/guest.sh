@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# What tools/demo/demo.py has done in the guest: Debian's perf, event by event, on a workload that sets marks.
+# What tools/demo/demo.py runs in the guest: Debian's perf, event by event, on a workload that
+# executes a magic instruction at its begin and end.
 #
-# Each line "row KIND EVENT COUNT" belongs to the next pair of the marks "begin" and "end" in the truth file.
+# Each line "row KIND EVENT COUNT" belongs to the next pair of the marks "begin" and "end" in the
+# truth file.
 
 set -- 4000000 2000
 index=3

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What `bench` measures: a mix like that of a kernel and its programs (arithmetic on memory, branches that depend on
- * data, calls, string instructions, interrupts into ring 0 and back), ROUNDS times over, then off.  Runs on a Bochs
- * without our patches as well, which knows no marks: it is switched off by Bochs's own port.
+ * What `bench` measures: a mix like that of a kernel and its programs (arithmetic on memory,
+ * branches that depend on data, calls, string instructions, interrupts into ring 0 and back),
+ * executed ROUNDS times.  Then the machine is switched off, by Bochs's own port, because a Bochs
+ * without our patches does not have the magic instruction.
  */
 #include "pmu.h"
 
@@ -17,7 +18,7 @@ static u32 __attribute__((noinline)) step(u32 x)
 	return x ^ x << 5;
 }
 
-/* A hash, a sort by insertion of small groups, a walk along indices. */
+/* Hash, sort groups of eight words by insertion, follow indices, and copy. */
 static u64 work(u64 seed, u64 unused)
 {
 	u32 x = seed | 1, sum = unused;

@@ -40,7 +40,7 @@ static FILE *truth_file, *verdict_file;
 static bool save_requested;
 static std::map<Bit64u, std::string> streams;
 
-// a line that never ends is not one
+// a longer line is cut, so that a line without an end does not fill the memory
 const size_t BX_MARK_LINE_MAX = 4096;
 
 static FILE *open_output(const char *param)
@@ -134,7 +134,7 @@ static void mark_label(BX_CPU_C *cpu, Bit64u label, Bit64u arg)
 {
   if (! truth_file) return;
 
-  // what cannot stand in a JSON string as it is has no place in a label
+  // replace characters that a JSON string would have to escape
   char text[9];
   unsigned n;
   for (n=0; n < 8; n++) {
@@ -228,11 +228,11 @@ static void mark_say(Bit64u stream, Bit64u text)
   if (line.empty()) streams.erase(stream);
 }
 
-// A BIOS gives a handler to its first CPU only, and an image that boots in place
-// of a BIOS to none. Such a CPU would execute, and save its state in, whatever is
-// at the reset value of SMBASE. It gets a handler there, and as firmware does, a
-// place of its own for both: a KB each, which keeps the code (at SMBASE + 8000H)
-// and the state (at SMBASE + FE00H) of all CPUs apart.
+// The BIOS installs an SMI handler for the first CPU only, and an image that
+// boots in place of the BIOS for none. A CPU without a handler would execute
+// whatever is at the reset value of SMBASE. Write a handler for it. Move its
+// SMBASE by 1 KB per CPU, as firmware does, so that the handlers (at SMBASE +
+// 8000H) and the saved states (at SMBASE + FE00H) of the CPUs do not overlap.
 static void give_handler(BX_CPU_C *cpu)
 {
   const Bit32u at_reset = 0x30000, own = at_reset + 0x400 * cpu->which_cpu();
@@ -247,7 +247,7 @@ static void give_handler(BX_CPU_C *cpu)
 
 static void mark_off(Bit64u status)
 {
-  // what was begun and not ended is worth more than nothing
+  // write lines that have no end yet: they may say what went wrong
   if (verdict_file) {
     std::map<Bit64u, std::string>::iterator it;
     for (it = streams.begin(); it != streams.end(); ++it)
@@ -258,7 +258,7 @@ static void mark_off(Bit64u status)
   exit((int) (status & 0xff));
 }
 
-// Between two instructions: the state of the CPU is whole.
+// Called between two instructions, when the state of the CPU is consistent.
 void bx_mark_boundary(void)
 {
   if (! save_requested) return;
@@ -269,7 +269,7 @@ void bx_mark_boundary(void)
     BX_PANIC(("perfmon: cannot save the state in %s", dir));
 }
 
-// Returns whether RAX is to be written.
+// Returns whether *rax has to be written to RAX.
 bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax)
 {
   switch(op) {

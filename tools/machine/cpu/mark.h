@@ -26,40 +26,41 @@
 #if BX_SUPPORT_PERFMON
 
 //
-// Marks: how the code on the machine talks to whoever looks at the machine,
-// from the host or from a guest, at any privilege and without a VM-exit.
+// The magic instruction, called mark in the sources: software on the machine
+// talks to the outside by it, from the host or a guest, at any privilege and
+// without a VM-exit.
 //
 // In 64-bit mode, XCHG BX,BX with RAX[63:16] = "KVMPMU" is a mark; RAX[15:0]
-// is the operation, RCX and RDX are its arguments. It stays an instruction that
-// retires like any other and has no other effect but that of the operation.
+// is the operation, RCX and RDX are its arguments. The instruction retires like
+// any other, and has no effect but that of the operation.
 //
 
 const Bit64u BX_MARK_MAGIC = BX_CONST64(0x4b564d504d55);
 const unsigned BX_MARK_VERSION = 1;
 
 enum {
-  BX_MARK_LABEL = 1,    // RCX: up to 8 characters, RDX: a number; a line of counts to the truth file
-  BX_MARK_READ  = 2,    // RCX: which count; RAX: the count
-  BX_MARK_SAY   = 3,    // RCX: stream, RDX: up to 8 characters; whole lines go to the verdict file
-  BX_MARK_OFF   = 4,    // RCX: exit status; the machine is switched off
-  BX_MARK_SAVE  = 5,    // behind this instruction the machine saves its state
-  BX_MARK_SMI   = 6     // RCX: so many ticks behind this instruction an SMI reaches this CPU
+  BX_MARK_LABEL = 1,    // RCX: up to 8 characters, RDX: a number; write counts to the truth file
+  BX_MARK_READ  = 2,    // RCX: which count; returns the count in RAX
+  BX_MARK_SAY   = 3,    // RCX: stream, RDX: up to 8 characters; write lines to the verdict file
+  BX_MARK_OFF   = 4,    // RCX: exit status; switch the machine off
+  BX_MARK_SAVE  = 5,    // save the machine's state after this instruction
+  BX_MARK_SMI   = 6     // RCX: ticks after this instruction until an SMI reaches this CPU
 };
 
 // counts of BX_MARK_READ
 enum {
-  BX_MARK_INSNS      = 0,       // 4: kernel and user of the host, of the guest
+  BX_MARK_INSNS      = 0,       // 4: kernel and user of the host, then of the guest
   BX_MARK_BRANCHES   = 4,       // 4: likewise
   BX_MARK_EXITS      = 8,
-  BX_MARK_ACCESSES   = 9,       // 6: RDMSR, WRMSR, RDPMC of the host, of the guest
+  BX_MARK_ACCESSES   = 9,       // 6: RDMSR, WRMSR, RDPMC of the host, then of the guest
   BX_MARK_OVERFLOWS  = 15,
   BX_MARK_PMIS       = 16,
   BX_MARK_CYCLES     = 17,
   BX_MARK_CPUS       = 18,
   BX_MARK_GET_VERSION = 19,
-  BX_MARK_LIVE       = 20,      // 3: the host's writes of LVT entry, selectors, counters while live
+  BX_MARK_LIVE       = 20,      // 3: writes to a live PMU: LVT entry, selectors, counters
   BX_MARK_SMIS       = 23,
-  BX_MARK_SMM_INSNS  = 24,      // of SMM, which is neither host nor guest
+  BX_MARK_SMM_INSNS  = 24,      // executed in SMM, which is neither host nor guest
   BX_MARK_SMM_BRANCHES = 25,
   BX_MARK_EXIT0      = 0x100,   // 0x800: VM-exits by basic reason or exit code
   BX_MARK_EXIT_LAST  = 0x8ff

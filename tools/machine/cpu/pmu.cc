@@ -39,8 +39,8 @@
 // Counters are 48 bits wide on both vendors.
 const Bit64u BX_PMU_MASK = BX_CONST64(0x0000ffffffffffff);
 
-// MSR addresses: the blocks are owned beyond what is implemented, so that an
-// absent counter is #GP even where unknown MSRs are ignored.
+// MSR addresses. The PMU owns whole blocks, absent counters included, so that an
+// access to an absent counter raises #GP even if Bochs ignores unknown MSRs.
 enum {
   BX_PMU_MSR_PMC0             = 0x0c1,  // to 0x0cc
   BX_PMU_MSR_EVTSEL0          = 0x186,  // to 0x195
@@ -69,7 +69,7 @@ enum {
   BX_PMU_AMD_NB_CTL0          = 0xc0010240      // likewise; to 0xc001025f
 };
 
-// IA32_PERFEVTSELx and, but for bit 21, PERF_CTLx
+// IA32_PERFEVTSELx and, except for bit 21, PERF_CTLx
 const Bit64u BX_PMU_SEL_USR       = 1 << 16;
 const Bit64u BX_PMU_SEL_OS        = 1 << 17;
 const Bit64u BX_PMU_SEL_EDGE      = 1 << 18;
@@ -94,15 +94,15 @@ const Bit64u BX_PMU_STATUS_COND    = BX_CONST64(1) << 63;
 
 const Bit64u BX_PMU_INUSE_PMI      = BX_CONST64(1) << 63;
 
-// IA32_DEBUGCTL: what is kept, and what may be written without effect
+// IA32_DEBUGCTL: the bits that are kept, and all bits that may be written
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_LBRS    = 1 << 11;
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_PERFMON = 1 << 12;
 const Bit64u BX_PMU_DEBUGCTL_FREEZE_SMM     = 1 << 14;
 const Bit64u BX_PMU_DEBUGCTL_VALID          = 0xdfc3;
 const Bit64u BX_PMU_DEBUGCTL_VALID_AMD      = 0x187f;
 
-// IA32_MISC_ENABLE: fast strings; there are counters, but no branch trace store
-// and no PEBS, and these three say so whatever is written
+// IA32_MISC_ENABLE: fast strings; and read-only bits: there are counters, there is
+// no branch trace store, there is no PEBS
 const Bit64u BX_PMU_MISC_FAST_STRINGS   = 1 << 0;
 const Bit64u BX_PMU_MISC_PERFMON        = 1 << 7;
 const Bit64u BX_PMU_MISC_NO_BTS_PEBS    = 3 << 11;
@@ -113,17 +113,16 @@ const Bit64u BX_PMU_CAP_FREEZE_SMM = 1 << 12;
 const Bit64u BX_PMU_CAP_FW_WRITE   = 1 << 13;
 const Bit64u BX_PMU_CAP_METRICS    = 1 << 15;
 
-// Slots of a tick: a retired instruction has half of them, and of the others so
-// many are lost to a misprediction, to a taken branch, to a reference to the
-// last level cache.
+// The slots of a tick; those of a retired instruction; and those that are lost by
+// each misprediction, taken branch or reference to the last level cache.
 const unsigned BX_PMU_TICK_SLOTS   = BX_PMU_CYCLES_PER_TICK * BX_PMU_SLOTS_PER_CYCLE;
 const unsigned BX_PMU_RETIRE_SLOTS = BX_PMU_TICK_SLOTS / 2;
 const unsigned BX_PMU_LOST_SLOTS   = 2;
-// which of the fixed counters counts slots
+// the fixed counter that counts slots
 const unsigned BX_PMU_SLOTS        = BX_PMU_GP_MAX + 3;
 
-// Counters that the CPUs share: they are those of the machine. Whatever their
-// event, they count its clock while they are enabled, and do not interrupt.
+// Counters that all CPUs share. While enabled, they count the machine's clock,
+// whatever their event, and do not interrupt.
 static struct bx_pmu_shared_t {
   Bit64u ctl, value, since;
 } shared_counters[BX_PMU_NB_MAX + BX_PMU_L3];
@@ -141,7 +140,7 @@ static void shared_write(bx_pmu_shared_t *c, bool counter, Bit64u val)
   c->since = bx_pc_system.time_ticks();
 }
 
-// a trace is entered as a whole (BX_MAX_TRACE_LENGTH), so look ahead that far
+// a trace is executed as a whole, so look ahead by its length
 const unsigned BX_PMU_LOOK_AHEAD = BX_MAX_TRACE_LENGTH;
 
 const Bit64u BX_PMU_NEVER_RESET = BX_MAX_BIT64U - 1;
@@ -173,8 +172,8 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   flush_models();
 }
 
-// The CPU model decides the vendor and whether there can be a PMU at all; the
-// perfmon option what it looks like, the same for all models of a vendor.
+// The CPU model decides on the vendor, and whether there can be a PMU. The perfmon
+// options decide on everything else, in the same way for all models of a vendor.
 void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
 {
   cpuid_function_t leaf;
@@ -230,7 +229,7 @@ void bx_pmu_c::reset(unsigned type)
   // INIT leaves the PMU as it is
   if (type != BX_RESET_HARDWARE) return;
 
-  // not before the first reset, when the CPU has no icount yet
+  // not at the first reset: the CPU has no icount yet
   if (check_icount != BX_PMU_NEVER_RESET) settle();
 
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
@@ -248,7 +247,7 @@ void bx_pmu_c::reset(unsigned type)
   smi_at = BX_MAX_BIT64U;
   for (unsigned n=0; n < BX_PMU_NMIS; n++) nmi_at[n] = BX_MAX_BIT64U;
 
-  // the CPU's icount starts again at zero: so does what is subtracted from it
+  // the CPU's icount starts at zero again, and so does everything related to it
   early_icount = BX_MAX_BIT64U;
   unretired = last_retired = last_icount = 0;
   pmi_requested = false;
@@ -300,7 +299,7 @@ void bx_pmu_c::register_state(bx_param_c *parent)
     new bx_shadow_num_c(pmu, name, &metric_last[n]);
   }
   new bx_shadow_num_c(pmu, "metric_base", &metric_base);
-  // the first CPU keeps what all share
+  // the first CPU saves the shared counters
   for (n=0; n < BX_PMU_NB_MAX + BX_PMU_L3 && ! cpu->which_cpu(); n++) {
     sprintf(name, "shared%u", n);
     bx_list_c *list = new bx_list_c(pmu, name);
@@ -352,7 +351,7 @@ void bx_pmu_c::after_restore_state(void)
   early_icount = BX_MAX_BIT64U;
   for (unsigned n=0; n < BX_PMU_COUNTERS; n++) {
     decode(n);
-    ctr[n].enabled = true;      // so that arm() lets it go on from where it was settled
+    ctr[n].enabled = true;      // so that arm() does not overwrite last and last_tick
   }
   arm();
 }
@@ -372,7 +371,7 @@ BX_CPP_INLINE Bit64u bx_pmu_c::branches(void) const
          source[BX_PMU_NEAR_CALL] + source[BX_PMU_NEAR_RET] + source[BX_PMU_FAR_BRANCH];
 }
 
-// of an event: which data accesses, a bit each
+// the data accesses that an event counts, one bit each
 BX_CPP_INLINE unsigned bx_pmu_c::counts_memory(unsigned event) const
 {
   return (event > BX_PMU_EVENT_MEMORY) ? event - BX_PMU_EVENT_MEMORY : 0;
@@ -420,9 +419,9 @@ Bit64u bx_pmu_c::total(unsigned event) const
 }
 
 ////////////////////////////////////////////////////////////
-// PERF_METRICS: where the slots of fixed counter 3 went, each field 255 times its
-// share (Intel SDM, volume 3, "Performance Metrics"). What CPUs measure, this
-// machine defines; all of it by sums that are kept anyway.
+// PERF_METRICS: how the slots of fixed counter 3 were used; each field is 255 times
+// its share (Intel SDM, volume 3, "Performance Metrics"). What a CPU measures, this
+// machine defines, by sums that the PMU keeps anyway.
 ////////////////////////////////////////////////////////////
 
 bool bx_pmu_c::metrics_enabled(void) const
@@ -430,9 +429,9 @@ bool bx_pmu_c::metrics_enabled(void) const
   return metrics && (global_ctrl & BX_PMU_PERF_METRICS) && ctr[BX_PMU_SLOTS].enabled;
 }
 
-// Level 1 is retiring, bad speculation, front end (taken branches), and all the
-// rest, back end: ticks in which nothing retires, too. Level 2 has a part of
-// each: heavy operations (far branches), mispredicted branches, fetch latency
+// Level 1 is retiring, bad speculation, front end (taken branches), and back end,
+// which is the rest and includes ticks in which nothing retires. Level 2 has a part
+// of each: heavy operations (far branches), mispredicted branches, fetch latency
 // (calls and returns), memory.
 void bx_pmu_c::metric_totals(Bit64u *totals) const
 {
@@ -449,8 +448,8 @@ void bx_pmu_c::metric_totals(Bit64u *totals) const
   totals[7] = BX_PMU_LOST_SLOTS * source[BX_PMU_LLC_REFERENCE];
 }
 
-// An instruction in flight may have branched and not retired yet, so that a sum
-// is below its start.
+// The instruction in flight may have branched or retired before its tick is counted.
+// Then the sum of the back end can be below its start.
 static Bit64u at_least_0(Bit64u slots) { return ((Bit64s) slots < 0) ? 0 : slots; }
 
 Bit64u bx_pmu_c::get_metrics(void) const
@@ -461,10 +460,10 @@ Bit64u bx_pmu_c::get_metrics(void) const
   for (n=0; n < 4; n++) all += metric_slots[n];
   for (n=0; n < 4 * metrics; n++) {
     Bit64u field = metric_field[n];
-    // until something is counted, what was written
+    // a field is what was written until something is counted
     if (all != metric_base) {
       field = (field * metric_base + 255 * at_least_0(metric_slots[n]) + all / 2) / all;
-      // the back end is what the others leave, memory and the like no more than what they are of
+      // the back end gets the rest; a field of level 2 is at most the one that it is a part of
       Bit64u most = (n < 4) ? rest : (val >> (8 * (n - 4))) & 255;
       if (field > most || n == 3) field = most;
       if (n < 3) rest -= field;
@@ -474,7 +473,7 @@ Bit64u bx_pmu_c::get_metrics(void) const
   return val;
 }
 
-// with fixed counter 3 as it is now
+// val is for the present value of fixed counter 3
 void bx_pmu_c::set_metrics(Bit64u val)
 {
   for (unsigned n=0; n < BX_PMU_METRICS; n++) {
@@ -522,7 +521,7 @@ void bx_pmu_c::settle(void)
 
     Bit64u now = total(c->event);
     if (c->cmask) {
-      // occurrences within a tick that has not ended wait for its end
+      // occurrences in a tick are counted when it has ended
       Bit64u ticks = cpu->icount - c->last_tick;
       if (! ticks) continue;
       if (c->counting) count_ticks(c, now - c->last, ticks);
@@ -536,7 +535,7 @@ void bx_pmu_c::settle(void)
     if (c->value > BX_PMU_MASK) {
       c->value &= BX_PMU_MASK;
       if (n == BX_PMU_SLOTS && metrics_enabled()) {
-        // the metrics are shares of what the counter has counted from 0 on
+        // the metrics are shares of the counter's value, which begins at 0 again
         set_metrics(get_metrics());
         global_status |= BX_PMU_PERF_METRICS;
       }
@@ -550,13 +549,13 @@ void bx_pmu_c::settle(void)
   if (pmi_requested) deliver_pmi();
 }
 
-// A counter with a counter mask counts ticks: those in which the event occurred
-// at least (inverted: less than) so many times; with edge, those in which that
-// became true. While such a counter counts, every tick is settled by itself.
+// A counter with a counter mask counts the ticks in which the event occurred at
+// least (inverted: fewer than) that many times; with edge, those in which this
+// became true. While such a counter counts, settle() is called after every tick.
 void bx_pmu_c::count_ticks(bx_pmu_counter_t *c, Bit64u n, Bit64u ticks)
 {
   for (; ticks > 0; ticks--) {
-    // all occurrences belong to the tick in flight, the last one
+    // all occurrences are in the last tick, which is in flight
     Bit64u in_tick = (ticks == 1) ? n : 0;
     bool condition = (in_tick >= c->cmask) != c->invert;
 
@@ -581,9 +580,9 @@ void bx_pmu_c::deliver_pmi(void)
     truth_counts.pmis++;
 }
 
-// The message of an overflow goes out at once, and what the LVT entry says then
-// is what arrives; an NMI does so nmi_delay ticks later. More NMIs than there is
-// room for are lost, as a CPU loses those that come while one is pending.
+// The interrupt of an overflow is sent at once, as the LVT entry says at that time.
+// An NMI arrives nmi_delay ticks later. If BX_PMU_NMIS of them are under way, more
+// are lost, as a CPU loses NMIs that come while one is pending.
 void bx_pmu_c::send_nmi(void)
 {
   if (! nmi_delay) {
@@ -591,7 +590,8 @@ void bx_pmu_c::send_nmi(void)
     return;
   }
 
-  // the instruction in flight has overflowed if it has retired, else the one before
+  // If the instruction in flight has retired, the overflow is in its tick, which is
+  // still to come; otherwise it is in the tick before.
   Bit64u at = cpu->icount + (cpu->icount == early_icount) + nmi_delay;
   for (unsigned n=0; n < BX_PMU_NMIS; n++) {
     if (nmi_at[n] != BX_MAX_BIT64U) continue;
@@ -608,7 +608,7 @@ void bx_pmu_c::send_smi(Bit64u delay)
   expect(smi_at);
 }
 
-// of the first that is under way
+// the icount at which the first SMI or NMI arrives
 Bit64u bx_pmu_c::arrival(void) const
 {
   Bit64u at = smi_at;
@@ -661,10 +661,10 @@ void bx_pmu_c::boundary(void)
 }
 
 ////////////////////////////////////////////////////////////
-// What counts now, and when it could overflow
+// Which counters count now, and when they could overflow
 ////////////////////////////////////////////////////////////
 
-// settle() must have been called since anything was counted
+// call settle() before
 void bx_pmu_c::arm(void)
 {
   bool memory_was_on = memory_on;
@@ -695,8 +695,8 @@ void bx_pmu_c::arm(void)
 
     c->counting = enable && (user ? c->usr : c->os);
     if (c->counting && c->host_guest) {
-      // with SVM off, a counter that is told to care does not count at all, not
-      // even one that is told to care for both (AMD PPR, PERF_CTL[HostGuestOnly])
+      // While EFER.SVME is 0, a counter with the guest-only bit, the host-only bit or
+      // both does not count (AMD PPR, PERF_CTL[HostGuestOnly]).
       if (! cpu->efer.get_SVME())
         c->counting = false;
       else if (! (c->host_guest & (guest ? 1 : 2)))
@@ -715,12 +715,12 @@ void bx_pmu_c::arm(void)
     if (metrics > 1) llc_on = memory_on = true;
   }
 
-  // direct pointers to memory come and go
+  // the TLB has to drop its direct pointers to memory, or may have them again
   if (memory_on != memory_was_on) cpu->TLB_flush();
 
   predict_overflow();
 
-  // the instruction in flight may be the one that overflows: look before the next
+  // the instruction in flight may overflow a counter: check before the next one
   if (cpu->icount >= check_icount)
     cpu->async_event |= BX_ASYNC_EVENT_STOP_TRACE;
 }
@@ -742,7 +742,7 @@ void bx_pmu_c::predict_overflow(void)
     switch(c->event) {
     case BX_PMU_EVENT_CYCLES: per_tick = BX_PMU_CYCLES_PER_TICK; break;
     case BX_PMU_EVENT_SLOTS:  per_tick = BX_PMU_CYCLES_PER_TICK * BX_PMU_SLOTS_PER_CYCLE; break;
-    // rare, or many in an instruction: their own hook looks at the limit
+    // these are rare, or many in an instruction: their hooks check the limit
     case BX_PMU_EVENT_BR_MISPREDICT: src = BX_PMU_MISPREDICT; break;
     case BX_PMU_EVENT_LLC_REFERENCE: src = BX_PMU_LLC_REFERENCE; break;
     case BX_PMU_EVENT_LLC_MISS:      src = BX_PMU_LLC_MISS; break;
@@ -753,7 +753,8 @@ void bx_pmu_c::predict_overflow(void)
     if (c->cmask)
       soonest = 0;
     else if (counts_memory(c->event)) {
-      // a sum of several grows by so much only if one of them grows by its part
+      // a sum of several sources can overflow only after one of them has grown by its
+      // share of what is left
       for (src=0; src < BX_PMU_MEMORY_KINDS; src++) {
         if (! (counts_memory(c->event) & (1 << src))) continue;
         Bit64u at = source[BX_PMU_LOAD + src] + (left + BX_PMU_MEMORY_KINDS - 1) / BX_PMU_MEMORY_KINDS;
@@ -774,8 +775,8 @@ void bx_pmu_c::predict_overflow(void)
                  (soonest > BX_PMU_LOOK_AHEAD) ? soonest - BX_PMU_LOOK_AHEAD : 0;
 }
 
-// A slow source has grown: when it reaches the first overflow, end the trace
-// after this instruction and settle.
+// Count one occurrence of a slow source. If it reaches its limit, end the trace
+// after this instruction, so that settle() is called.
 void bx_pmu_c::stop_at_limit(unsigned src)
 {
   if (++source[src] >= limit[src]) stop_at_boundary();
@@ -803,8 +804,8 @@ void bx_pmu_c::set_guest(bool val)
   if (present()) arm();
 }
 
-// SMM is neither host nor guest; to AMD's guest-only and host-only it is the
-// host's, and so are its accesses to the PMU.
+// SMM is neither host nor guest. For AMD's guest-only and host-only bits it counts
+// as host, and so do its accesses to the PMU.
 void bx_pmu_c::set_smm(bool val)
 {
   settle();
@@ -821,8 +822,8 @@ void bx_pmu_c::set_smm(bool val)
 
   guest = smm_guest;
   if (smm_frozen) {
-    // RSM has retired, but its tick is still to come and is SMM's, too: what was
-    // frozen begins behind it
+    // RSM has retired, but its tick is still to come, and belongs to SMM: counters that
+    // were frozen begin after it
     smm_frozen = false;
     cpu->icount++;
     arm();
@@ -882,9 +883,9 @@ void bx_pmu_c::vmexit(unsigned reason)
 }
 
 ////////////////////////////////////////////////////////////
-// Models behind the events that no architecture defines. Small, fixed, private
-// to a CPU, empty at reset. They learn only while a counter that needs them is
-// enabled, so that they cost nothing otherwise.
+// Models of the branch predictor and the caches, for events that no architecture
+// defines. They are small and fixed, private to a CPU, and empty at reset. They
+// learn only while a counter that needs them is enabled, and cost nothing otherwise.
 ////////////////////////////////////////////////////////////
 
 void bx_pmu_c::flush_models(void)
@@ -897,9 +898,9 @@ void bx_pmu_c::flush_models(void)
   memset(llc_tag, 0xff, sizeof(llc_tag));
 }
 
-// Indirect jumps and calls: the target of last time. Returns: a stack of 16.
-// 'what' is BX_PMU_SOURCES for a direct call, which is always predicted and only
-// grows the stack. Conditional branches: predict().
+// Indirect jumps and calls are predicted to go to their last target, returns by a
+// stack of 16 calls. 'what' is BX_PMU_SOURCES for a direct call, which is always
+// predicted, and is only pushed on the stack. Conditional branches: predict().
 void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
 {
   Bit32u hash = (Bit32u) (rip ^ (rip >> 10));
@@ -907,7 +908,7 @@ void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
 
   switch(what) {
   case BX_PMU_NEAR_RET:
-    // a return goes behind the call, by the length of a call at most
+    // a predicted return goes to the end of the call, which is 1 to 15 bytes long
     ras_top = (ras_top - 1) & 15;
     miss = (target - ras[ras_top] - 1 >= 15);
     break;
@@ -928,7 +929,7 @@ void bx_pmu_c::branch(unsigned what, bx_address rip, bx_address target)
   if (miss) stop_at_limit(BX_PMU_MISPREDICT);
 }
 
-// Bring a line into the last level; whether it was there.
+// Bring a line into the last level. Returns whether it was there.
 bool bx_pmu_c::fill_llc(Bit64u line)
 {
   Bit64u *set = llc_tag[line & 2047];
@@ -941,11 +942,11 @@ bool bx_pmu_c::fill_llc(Bit64u line)
   return false;
 }
 
-// Data accesses by physical line: a direct-mapped first level of 512 lines,
-// behind it a last level of 2048 sets of four, replaced in order of fill. What
-// misses the first level is a reference, what misses both a miss. A reference
-// also brings the next line of its page into the last level, which is counted
-// as neither: of a stream, all but the first line of each page is there.
+// Data accesses by physical line. The first level is direct-mapped and has 512
+// lines. The last level has 2048 sets of four lines, first in first out. An access
+// that misses the first level is a reference; one that misses both is a miss. A
+// reference also brings the next line of its page into the last level, which counts
+// as neither. So a sequential stream misses only the first line of each page.
 void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
 {
   Bit64u line = paddr >> 6, last = (paddr + len - 1) >> 6;
@@ -955,7 +956,7 @@ void bx_pmu_c::memory_lines(bx_phy_address paddr, unsigned len)
   }
 }
 
-// One line, with nothing that comes along; whether it is a reference.
+// Access one line, without a prefetch. Returns whether it is a reference.
 bool bx_pmu_c::refers(Bit64u line)
 {
   Bit64u *l1 = &l1_tag[line & 511];
@@ -966,8 +967,8 @@ bool bx_pmu_c::refers(Bit64u line)
   return true;
 }
 
-// CLFLUSH, CLFLUSHOPT, CLWB: an access to the line, which then is in no cache.
-// It prefetches nothing.
+// CLFLUSH, CLFLUSHOPT, CLWB: access the line, without a prefetch, and remove it from
+// both levels.
 void bx_pmu_c::memory_flush(bx_phy_address paddr)
 {
   Bit64u line = paddr >> 6;
@@ -979,7 +980,7 @@ void bx_pmu_c::memory_flush(bx_phy_address paddr)
   }
 }
 
-// A data access, with 'rw' as the TLB is asked (BX_RW: read to be modified).
+// A data access. 'rw' is that of the TLB look-up (BX_RW: read in order to write).
 void bx_pmu_c::memory_access(unsigned rw)
 {
   stop_at_limit((rw & 1) == 0 ? BX_PMU_LOAD : (rw & 2) ? BX_PMU_LOAD_STORE : BX_PMU_STORE);
@@ -1000,7 +1001,7 @@ Bit32u bx_pmu_c::decode_intel(Bit64u sel) const
   case 0x00c4: return BX_PMU_EVENT_BRANCHES;
   case 0x00c5: return BX_PMU_EVENT_BR_MISPREDICT;
   case 0x01a4: return BX_PMU_EVENT_SLOTS;       // architectural from version 5
-  // of the model, not architectural
+  // specific to the model, not architectural
   case 0x01c4: return BX_PMU_EVENT_BR_CONDITIONAL;
   case 0x02c4: return BX_PMU_EVENT_BR_NEAR_CALL;
   case 0x08c4: return BX_PMU_EVENT_BR_NEAR_RET;
@@ -1008,8 +1009,8 @@ Bit32u bx_pmu_c::decode_intel(Bit64u sel) const
   case 0x20c4: return BX_PMU_EVENT_BR_NEAR_TAKEN;
   case 0x40c4: return BX_PMU_EVENT_BR_FAR;
   case 0x01cb: return BX_PMU_EVENT_INTERRUPTS;
-  case 0x81d0: return BX_PMU_EVENT_MEMORY + 5;  // loads: what reads
-  case 0x82d0: return BX_PMU_EVENT_MEMORY + 6;  // stores: what writes
+  case 0x81d0: return BX_PMU_EVENT_MEMORY + 5;  // loads: all accesses that read
+  case 0x82d0: return BX_PMU_EVENT_MEMORY + 6;  // stores: all accesses that write
   case 0x83d0: return BX_PMU_EVENT_MEMORY + 7;  // any
   default:
     return BX_PMU_EVENT_NONE;
@@ -1039,7 +1040,7 @@ Bit32u bx_pmu_c::decode_amd(Bit64u sel) const
   }
 }
 
-// derive what counting needs from the selector of counter n
+// derive the fields of counter n from its selector
 void bx_pmu_c::decode(unsigned n)
 {
   static const Bit32u fixed_event[BX_PMU_FIXED_MAX] = {
@@ -1056,7 +1057,7 @@ void bx_pmu_c::decode(unsigned n)
     c->interrupt = (sel & BX_PMU_SEL_INT) != 0;
     c->edge = (sel & BX_PMU_SEL_EDGE) != 0;
     c->cmask = (sel >> 24) & 0xff;
-    // inversion is that of the comparison; an edge needs one
+    // the inversion is that of the comparison; the edge bit needs a comparison
     c->invert = c->cmask && (sel & BX_PMU_SEL_INV);
     if (c->edge && ! c->cmask) c->cmask = 1;
     c->host_guest = amd ? (sel >> 40) & 3 : 0;
@@ -1071,7 +1072,7 @@ void bx_pmu_c::decode(unsigned n)
     c->cmask = c->host_guest = 0;
   }
 
-  // a selector written anew starts its event anew
+  // after a write of the selector, arm() starts the event again
   c->event = event;
   c->enabled = false;
 }
@@ -1275,8 +1276,8 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   }
 }
 
-// AMD's counters that CPUs share: which one an MSR is of, or -1; n is set to 1 for the
-// counter, 0 for its control.
+// Returns which of AMD's shared counters an MSR belongs to, or -1. *n is set to 1 for
+// the counter, and to 0 for its control.
 int bx_pmu_c::shared_counter(Bit32u index, unsigned *n) const
 {
   *n = index & 1;
@@ -1347,7 +1348,7 @@ bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
       return true;
     }
     if (val & BX_PMU_SEL_RESERVED_AMD) return false;
-    // as under a hypervisor that keeps these bits for itself
+    // behave as under a hypervisor that keeps these bits for itself
     if (! guest_only) val &= ~BX_PMU_SEL_HOST_GUEST;
     evtsel[n] = val;
     decode(n);
@@ -1360,8 +1361,8 @@ bool bx_pmu_c::wrmsr_amd(Bit32u index, Bit64u val)
 
   if (! has_global_ctrl()) return false;
 
-  // Without LbrAndPmcFreeze nothing here sets the freeze bits, but they are
-  // defined: software clears all there can be.
+  // Without LbrAndPmcFreeze nothing here sets the freeze bits. They are defined all
+  // the same, and software may set and clear them.
   Bit64u status_bits = gp_mask() | BX_PMU_STATUS_LBR_FRZ | BX_PMU_STATUS_CTR_FRZ;
 
   switch(index) {
@@ -1393,7 +1394,7 @@ bool bx_pmu_c::rdpmc(Bit32u index, Bit64u *val)
     *val = get_metrics();
     return true;
   }
-  // behind AMD's core counters four of the northbridge, then those of the cache
+  // after AMD's core counters come four of the northbridge, then those of the cache
   if (amd && index - num_gp < 4 && index - num_gp < num_nb) {
     *val = shared_value(&shared_counters[index - num_gp]);
     return true;
@@ -1417,13 +1418,15 @@ bool bx_pmu_c::rdpmc(Bit32u index, Bit64u *val)
 // Writes to a live PMU
 ////////////////////////////////////////////////////////////
 
-// Does this entry send PMIs to a vector? At reset it is fixed and has none.
+// Returns whether this LVT entry sends PMIs to a vector. At reset its delivery mode is
+// fixed, but it has no vector.
 static bool to_vector(Bit32u lvt)
 {
   return ((lvt >> 8) & 7) == APIC_DM_FIXED && (lvt & 0xff) >= 16;
 }
 
-// enabled is as of the last arm(), counting for the mode that the CPU is in
+// Returns whether counter n counts in host mode. enabled is as of the last arm();
+// counting is not used, since it is for the mode that the CPU is in.
 bool bx_pmu_c::counts_in_host(unsigned n) const
 {
   const bx_pmu_counter_t *c = &ctr[n];
@@ -1456,8 +1459,8 @@ void bx_pmu_c::msr_written(Bit32u index)
       else
         selector = true;
     }
-    // There VM-exits leave the global control as it is, and a counter that
-    // counts in guests only stands.
+    // VM-exits leave AMD's global control as it is, but a guest-only counter is
+    // stopped in the host.
     counter = n < num_gp && counts_in_host(n);
   }
   else {
@@ -1474,7 +1477,7 @@ void bx_pmu_c::msr_written(Bit32u index)
 // CPUID
 ////////////////////////////////////////////////////////////
 
-// Whatever the model says of its PMU, say what this one is.
+// Describe this PMU, whatever the CPU model has.
 void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const
 {
   switch(function) {
@@ -1495,9 +1498,9 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
     if (version >= 4 && ! any_thread) leaf->edx |= 1 << 15;
     break;
 
-  // The TSC, the local APIC's timer and reference cycles are one clock, and run
-  // at "ips" whatever clock the modelled part had. Software that is told another
-  // frequency sleeps too long and programs its timers too short.
+  // The TSC, the local APIC's timer and reference cycles are one clock, which runs at
+  // "ips" whatever the frequency of the modelled CPU. With another frequency here,
+  // software would sleep too long, and program its timers too short.
   case 0x00000015:
     if (amd || ! leaf->eax) break;
     leaf->eax = leaf->ebx = 1;

@@ -28,24 +28,24 @@
 // Performance monitoring unit: Intel architectural performance monitoring
 // (versions 1 to 5) or AMD core counters (with or without PerfMonV2).
 //
-// Nothing is added to the path of an ordinary instruction. The number of
-// retired instructions is the difference of two numbers,
+// The PMU adds nothing to the path of an ordinary instruction. The number of
+// retired instructions is
 //
 //     icount - unretired
 //
-// where icount is what the CPU loop counts anyway (one per instruction, per
-// repeat iteration and per abandoned instruction) and unretired is corrected
-// in the few places that count but do not retire. Each such step is called a
-// tick; it is the clock of the PMU. Branches cost one increment each.
+// The CPU loop counts icount anyway: one for each instruction, each iteration of
+// a repeated instruction and each abandoned instruction. Each of these steps is a
+// tick, which is the clock of the PMU. unretired is incremented in the few places
+// where a tick does not retire an instruction. A branch costs one increment.
 //
-// Counters hold their value as of the last settle() and catch up by the
-// difference of the running totals. So settle() must be called before anything
-// changes that decides whether a counter counts: privilege level, guest or
-// host, a selector, the global control, a freeze.
+// A counter holds its value as of the last settle(), which adds the difference of
+// the running totals since then. Call settle() before a change of anything that
+// decides whether a counter counts: privilege level, guest or host, a selector,
+// the global control, a freeze.
 //
-// An overflow is not looked for at each instruction: check_icount is a lower
-// bound for the icount at which a counter could overflow, less the length of a
-// trace. From there on the CPU executes single instructions and looks.
+// Overflows are not checked at each instruction. check_icount is a lower bound of
+// the icount at which a counter can overflow, minus the length of a trace. From
+// there on the CPU executes single instructions, and checks after each.
 //
 
 enum {
@@ -54,15 +54,15 @@ enum {
   BX_PMU_GP_AMD_OLD = 4,                // those with an alias at the K7 addresses
   BX_PMU_FIXED_MAX  = 4,
   BX_PMU_COUNTERS   = BX_PMU_GP_MAX + BX_PMU_FIXED_MAX,
-  BX_PMU_NMIS       = 8,                // that can be under way at once
+  BX_PMU_NMIS       = 8,                // NMIs that can be under way at once
   BX_PMU_NB_MAX     = 16,               // AMD: counters of the northbridge (data fabric)
-  BX_PMU_L3         = 6,                // and of the last level cache
+  BX_PMU_L3         = 6,                // AMD: counters of the last level cache
   BX_PMU_METRICS    = 8,                // fields of PERF_METRICS
   BX_PMU_EXIT_REASONS = 2048
 };
 
-// The PMU's clock is the tick, which is also that of the TSC; the core runs two
-// cycles in each and has four slots in a cycle.
+// The tick is the clock of the PMU and of the TSC. The core runs two cycles in a
+// tick, and has four slots in a cycle.
 const unsigned BX_PMU_CYCLES_PER_TICK = 2;
 const unsigned BX_PMU_SLOTS_PER_CYCLE = 4;
 
@@ -103,21 +103,21 @@ enum {
   BX_PMU_EVENT_LLC_REFERENCE,
   BX_PMU_EVENT_LLC_MISS,
   BX_PMU_EVENT_INTERRUPTS,
-  // data accesses: a bit each for BX_PMU_LOAD and the two behind it
+  // data accesses: one bit each for BX_PMU_LOAD and the two sources after it
   BX_PMU_EVENT_MEMORY,
   BX_PMU_EVENT_MEMORY_LAST = BX_PMU_EVENT_MEMORY + 7
 };
 
 const unsigned BX_PMU_MEMORY_KINDS = 3;
 
-// truth: machine-wide counts that no guest or host can touch
+// the ground truth: counts that no software on the machine can change
 enum { BX_TRUTH_USER = 1, BX_TRUTH_GUEST = 2, BX_TRUTH_CONTEXTS = 4 };
 
 enum { BX_TRUTH_RDMSR = 0, BX_TRUTH_WRMSR, BX_TRUTH_RDPMC, BX_TRUTH_ACCESSES };
 
-// Writes by the host to a PMU that is live, while its interrupt is routed to a
-// vector: the interrupt then is a guest's, and what is written could count, or
-// interrupt, before all of it is the guest's.
+// Writes by the host to a live PMU whose interrupt goes to a vector. The interrupt
+// is then a guest's, and a register that is written could count or interrupt
+// before all others are the guest's.
 enum { BX_TRUTH_LIVE_LVTPC = 0, BX_TRUTH_LIVE_SELECTOR, BX_TRUTH_LIVE_COUNTER, BX_TRUTH_LIVE };
 
 struct bx_truth_t {
@@ -126,7 +126,7 @@ struct bx_truth_t {
   Bit64u ticks;
   Bit64u access[2][BX_TRUTH_ACCESSES];  // [guest][kind]
   Bit64u live[BX_TRUTH_LIVE];
-  Bit64u smis;                          // taken; what they execute is in no context
+  Bit64u smis;                          // SMIs taken; what SMM executes is in no context
   Bit64u smm_insns;
   Bit64u smm_branches;
   Bit64u overflows;
@@ -135,12 +135,12 @@ struct bx_truth_t {
 
 struct bx_pmu_counter_t {
   Bit64u value;
-  Bit64u last;                          // total of the event at the last settle
+  Bit64u last;                          // total of the event at the last settle()
   Bit64u last_tick;
   Bit32u event;
-  Bit32u cmask;                         // 0: count occurrences
+  Bit32u cmask;                         // 0: count occurrences, otherwise ticks
   bool   invert, edge;
-  bool   condition;                     // of the last tick, for edge
+  bool   condition;                     // comparison with cmask in the last tick, for edge
   bool   os, usr, interrupt;
   Bit32u host_guest;                    // AMD: bit 0 guest only, bit 1 host only
   bool   enabled;                       // by its selector and the global control
@@ -153,18 +153,18 @@ struct cpuid_function_t;
 class BOCHSAPI bx_pmu_c : public logfunctions {
   BX_CPU_C *cpu;
 
-  // what is there
+  // configuration
   bool   amd;
   unsigned version;                     // Intel: perfmon version; AMD: 2 is PerfMonV2
   unsigned num_gp, num_fixed;
   bool   save_ctrl;                     // VMX: VM-exit can save the global control
   bool   freeze_smm;                    // Intel: IA32_DEBUGCTL.FREEZE_WHILE_SMM
-  bool   guest_only;                    // AMD: guest-only and host-only
+  bool   guest_only;                    // AMD: selectors keep guest-only and host-only
   bool   any_thread;                    // Intel: AnyThread can be set
   bool   freeze_pmc;                    // AMD: LbrAndPmcFreeze
   unsigned metrics;                     // Intel: levels of PERF_METRICS
   unsigned num_nb, num_l3;              // AMD: counters that CPUs share
-  Bit32u signature;                     // CPUID.1:EAX, 0 for that of the model
+  Bit32u signature;                     // CPUID.1:EAX, 0 for the model's
   Bit32u nmi_delay;                     // ticks from an overflow to its NMI
   Bit32u ips;                           // ticks in a second
 
@@ -177,23 +177,23 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   Bit64u debugctl;                      // the freeze bits of IA32_DEBUGCTL
   Bit64u misc_enable;
 
-  // PERF_METRICS: the fields as they were when it or fixed counter 3 was written,
-  // what that counter had then, and the slots since
+  // PERF_METRICS: the fields when it or fixed counter 3 was last written, the value of
+  // that counter then, and the slots since then
   Bit8u  metric_field[BX_PMU_METRICS];
   Bit64u metric_base;
   Bit64u metric_slots[BX_PMU_METRICS];
-  Bit64u metric_last[BX_PMU_METRICS];   // totals at the last settle
+  Bit64u metric_last[BX_PMU_METRICS];   // totals at the last settle()
 
-  // execution context, as of the last settle
+  // execution context, as of the last settle()
   bool   user, guest, smm;
   bool   smm_frozen;                    // nothing counts until RSM
-  bool   smm_guest;                     // what guest is again after RSM
+  bool   smm_guest;                     // the value of guest to restore at RSM
 
-  // the icount at which it arrives; BX_MAX_BIT64U: nothing is under way
+  // the icount at which an SMI or NMI arrives; BX_MAX_BIT64U: none is under way
   Bit64u smi_at;
   Bit64u nmi_at[BX_PMU_NMIS];
 
-  // settling
+  // state of settle()
   Bit64u early_icount;                  // the instruction in flight at this icount has retired
   Bit64u last_retired, last_branches, last_icount;
   Bit64u limit[BX_PMU_SOURCES];         // totals at which a slow source stops the trace
@@ -212,11 +212,11 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   Bit64u exits_other;
 
 public:
-  // touched by the hooks below
+  // changed by the hooks below
   Bit64u check_icount;
   Bit64u unretired;
   Bit64u source[BX_PMU_SOURCES];
-  bool   predictor_on, llc_on, memory_on;       // memory: the cache model, or accesses are counted
+  bool   predictor_on, llc_on, memory_on;       // memory_on: llc_on, or accesses are counted
 
   bx_pmu_c();
  ~bx_pmu_c() {}
@@ -245,37 +245,38 @@ public:
   Bit64u get_debugctl(void) const { return debugctl; }
   void set_debugctl(Bit64u val);
 
-  // bring all counters and the truth up to this point of the instruction stream
+  // bring all counters and the ground truth up to this point of the instruction stream
   void settle(void);
 
   // the context changes
   void set_user(bool val);
   void set_guest(bool val);
   void set_smm(bool val);
-  void update(void);                    // something else that counting depends on (EFER.SVME)
+  void update(void);                    // something else on which counting depends (EFER.SVME)
 
-  // the instruction in flight retires here, before the context it runs in is left
+  // the instruction in flight retires here, before its context changes
   void retire_early(void);
 
   // the instruction in flight was abandoned (fault, VM-exit); call before the tick is counted
   void abandon(void);
 
-  // n more iterations of a repeated instruction: ticks, but nothing retires
+  // n more iterations of a repeated instruction: ticks in which nothing retires
   void repeat(Bit64u n);
-  // how many of n may be done at once, before an overflow is near
+  // how many of n iterations may be done at once, before an overflow is near
   Bit32u repeat_max(Bit32u n) const;
 
-  // the interrupt of an overflow, where the LVT entry says NMI
+  // the interrupt of an overflow, if the LVT entry makes it an NMI
   void send_nmi(void);
-  // an SMI so many ticks behind the instruction in flight
+  // send an SMI that arrives delay ticks after the instruction in flight
   void send_smi(Bit64u delay);
-  // n ticks pass while the CPU is halted, and its icount stands
+  // n ticks pass while the CPU is halted, and its icount does not change
   void halted(Bit32u n);
   bool under_way(void) const { return arrival() != BX_MAX_BIT64U; }
 
   // called between two instructions when icount has reached check_icount
   void boundary(void);
-  void stop_at_boundary(void);          // of the instruction in flight
+  // end the trace after the instruction in flight, so that boundary() is called
+  void stop_at_boundary(void);
 
   // a conditional branch: two-bit counters; returns whether the trace must end
   bool predict(bool taken, bx_address rip) {
@@ -341,8 +342,8 @@ private:
 //
 // Hooks for the CPU core.
 //
-// The branch and interrupt hooks ride on the instrumentation interface, which
-// already stands in every place where they are needed.
+// The branch and interrupt hooks use the instrumentation interface, which already
+// is in every place where they are needed.
 //
 
 #if BX_INSTRUMENTATION
@@ -356,7 +357,7 @@ private:
 #undef BX_INSTR_HWINTERRUPT
 #undef BX_INSTR_CLFLUSH
 
-// no call here: it would cost the handlers of conditional branches a stack frame
+// inline: with a call, the handlers of conditional branches would need a stack frame
 #define BX_PMU_COND_BRANCH(what, taken, rip) {                                 \
   BX_CPU_THIS_PTR pmu.source[what]++;                                          \
   if (BX_CPU_THIS_PTR pmu.predictor_on && BX_CPU_THIS_PTR pmu.predict((taken), (rip))) \
@@ -369,7 +370,7 @@ private:
 #define BX_INSTR_CNEAR_BRANCH_NOT_TAKEN(cpu_id, branch_eip)                    \
   BX_PMU_COND_BRANCH(BX_PMU_COND_NOT_TAKEN, false, (branch_eip))
 
-// 'what' is a constant in each place; direct jumps and calls have no misprediction
+// 'what' is a constant in each place; direct jumps and calls are never mispredicted
 #define BX_INSTR_UCNEAR_BRANCH(cpu_id, what, branch_eip, new_eip) {            \
   const unsigned pmu_source =                                                  \
     ((what) == BX_INSTR_IS_CALL || (what) == BX_INSTR_IS_CALL_INDIRECT) ? BX_PMU_NEAR_CALL : \
@@ -390,9 +391,9 @@ private:
   if (BX_CPU_THIS_PTR pmu.llc_on) BX_CPU_THIS_PTR pmu.memory_flush((paddr));   \
 }
 
-// While accesses are counted or the cache model looks, the TLB gives no direct
-// pointers to memory, and every data access comes by here: once by the first,
-// and once for each page by the second.
+// While accesses are counted or the cache model is on, the TLB gives no direct
+// pointers to memory, so that every data access calls these hooks:
+// BX_PMU_MEMORY_ACCESS once, BX_PMU_MEMORY_LINES once for each page.
 #define BX_PMU_MEMORY_DIRECT (! BX_CPU_THIS_PTR pmu.memory_on)
 
 #define BX_PMU_MEMORY_ACCESS(rw) {                                             \
@@ -404,10 +405,10 @@ private:
     BX_CPU_THIS_PTR pmu.memory_lines((paddr), (len));                          \
 }
 
-// the next trace could reach an overflow
+// whether the next trace could reach an overflow
 #define BX_PMU_OVERFLOW_NEAR (BX_CPU_THIS_PTR icount >= BX_CPU_THIS_PTR pmu.check_icount)
 
-// between two instructions, before asynchronous events are looked at
+// between two instructions, before asynchronous events are handled
 #define BX_PMU_BOUNDARY() {                                                    \
   if (BX_PMU_OVERFLOW_NEAR) BX_CPU_THIS_PTR pmu.boundary();                    \
 }
@@ -417,7 +418,7 @@ private:
   if (BX_CPU_THIS_PTR pmu.under_way()) BX_CPU_THIS_PTR pmu.halted((n));        \
 }
 
-// before a trace is entered: one instruction only when an overflow is near
+// before a trace is entered: if an overflow is near, execute only one instruction
 #define BX_PMU_ENTER_TRACE() {                                                 \
   if (BX_PMU_OVERFLOW_NEAR) BX_CPU_THIS_PTR async_event |= BX_ASYNC_EVENT_STOP_TRACE; \
 }
@@ -428,13 +429,13 @@ private:
   BX_PMU_ENTER_TRACE();                                                        \
 }
 
-// a repeated instruction is left in the middle: the tick to come does not retire
+// a repeated instruction is interrupted: its next tick does not retire
 #define BX_PMU_REPEAT_INTERRUPTED() { BX_CPU_THIS_PTR pmu.unretired++; }
 
 // several iterations done at once
 #define BX_PMU_REPEAT_FAST(n) BX_CPU_THIS_PTR pmu.repeat(n)
 
-// how many of n may be done at once: none beyond the point where an overflow is near
+// how many of n iterations may be done at once: none after an overflow gets near
 #define BX_PMU_REPEAT_MAX(n) BX_CPU_THIS_PTR pmu.repeat_max(n)
 
 #define BX_PMU_ABANDON(cpu_ptr) (cpu_ptr)->pmu.abandon()
