@@ -120,7 +120,8 @@ EXPORT_SYMBOL_GPL(perf_route_pmi_to_guest);
  * perf_route_pmi_to_host - route this CPU's PMIs to the host
  *
  * Called after the guest's registers were saved and before perf_take_pmu_from_guest().
- * The global control and the overflow status are 0, and so are the counters and selectors.
+ * The global control and the overflow status are 0, and so are the counters and selectors,
+ * except those that the caller zeroes later if perf_used_counters() does not have them.
  */
 void perf_route_pmi_to_host(void)
 {
@@ -140,6 +141,25 @@ void perf_route_pmi_to_host(void)
 	__this_cpu_write(perf_guest_lvtpc, false);
 }
 EXPORT_SYMBOL_GPL(perf_route_pmi_to_host);
+
+/**
+ * perf_used_counters - the counters that perf has used, or whose selectors it has
+ *
+ * Called with IRQs disabled, while the host owns the PMU.
+ *
+ * Return: as perf_route_pmi_to_guest(), since the last perf_route_pmi_to_host().
+ */
+u64 perf_used_counters(void)
+{
+	u64 used;
+
+	lockdep_assert_irqs_disabled();
+
+	bitmap_to_arr64(&used, this_cpu_ptr(&cpu_hw_events)->used, X86_PMC_IDX_MAX);
+
+	return used;
+}
+EXPORT_SYMBOL_GPL(perf_used_counters);
 
 /*
  * An NMI arrived for which the PMU shows no cause, because a guest owns the PMU, or owned

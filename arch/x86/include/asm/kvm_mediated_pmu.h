@@ -33,8 +33,9 @@
  *	asserts
  * @recalc_l1: the VMX controls for L1 belong to an earlier model of a CPU, because the
  *	vCPU was in L2 when userspace changed the model
- * @clean_on_cpu: all registers were zeroed when the state was last unloaded, and the
- *	vCPU has not left the CPU since
+ * @clean_on_cpu: no register but those of @kept and @kept_gp has held another value than
+ *	0 since the state was last unloaded, as far as perf and KVM know, because the vCPU
+ *	has not left the CPU
  * @call_count: the CPU's count of function call interrupts at that time
  * @rdpmc: a fastpath_t, what is left to do for an RDPMC that has exited
  * @lvtpc: the mask bit that is in the CPU's LVTPC
@@ -48,7 +49,11 @@
  *	@switches was set.  Others hold what KVM has written, also while @loaded
  * @enabled_gp: the general counters whose @eventsel_hw is not 0
  * @nonzero: the counters that may be other than 0; out of date while @loaded
- * @eventsel_stale: selectors that are not in the registers yet; 0 if not @loaded
+ * @kept: counters whose registers still hold what unload has read from them.  They are
+ *	zeroed before anything but this vCPU and the host's kernel can read them
+ * @kept_gp: the same for general counters' selectors that count in guest mode only
+ * @rewritten: the counters that KVM has written in struct kvm_pmu since unload
+ * @eventsel_stale: selectors that have changed since they were loaded or unloaded
  */
 struct kvm_mediated_pmu {
 	bool	active;
@@ -72,6 +77,9 @@ struct kvm_mediated_pmu {
 	u64	passthrough;
 	u64	enabled_gp;
 	u64	nonzero;
+	u64	kept;
+	u64	kept_gp;
+	u64	rewritten;
 	u64	eventsel_stale;
 };
 

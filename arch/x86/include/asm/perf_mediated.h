@@ -11,6 +11,7 @@ DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
 u64 perf_route_pmi_to_guest(u32 lvtpc);
 void perf_route_pmi_to_host(void);
+u64 perf_used_counters(void);
 bool perf_guest_lvtpc_nmi(void);
 
 /* Would a PMI on this CPU be a guest's? */

@@ -64,6 +64,7 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 
 void __kvm_mediated_pmu_prepare_entry(struct kvm_vcpu *vcpu, u32 lvtpc);
+void __kvm_mediated_pmu_finish_exit(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_unload(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sched_out(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_sync_ctrl(struct kvm_vcpu *vcpu);
@@ -132,7 +133,7 @@ static __always_inline void kvm_mediated_pmu_prepare_entry(struct kvm_vcpu *vcpu
 static __always_inline void kvm_mediated_pmu_finish_exit(struct kvm_vcpu *vcpu)
 {
 	if (unlikely(vcpu->arch.pmu.mediated.put_on_exit))
-		__kvm_mediated_pmu_unload(vcpu);
+		__kvm_mediated_pmu_finish_exit(vcpu);
 }
 
 /* Give the PMU back to perf and have all of the guest's state in struct kvm_pmu. */

@@ -21,6 +21,11 @@
  * The guest's state is saved lazily, like that of the FPU: perf calls back when it needs
  * the PMU, whenever IRQs are enabled.  Code that looks at registers disables IRQs.
  *
+ * Where perf has a use for the PMU, each VM-exit unloads the state and the next VM-entry
+ * loads it.  What this vCPU is going to load again may stay in registers that perf does
+ * not use in between: see @kept.  User mode and other vCPUs must not see it, so it is
+ * zeroed before the vCPU's thread leaves the CPU or the kernel.
+ *
  * A guest with no selector enabled needs nothing in registers.  Its vCPU is dormant: it
  * begins as that, and becomes that again when KVM_MEDIATED_PMU_IDLE_PUTS switches in a
  * row were in vain.  It has none of the CPU's registers, and exits for each access.
@@ -73,7 +78,7 @@ static void load_counters(struct kvm_pmu *pmu, u64 used)
 	u64 counters;
 
 	/* A narrower counter has bits set above its width when its value is 0. */
-	counters = m->narrow_counters ? ~0ULL : used | m->nonzero;
+	counters = m->narrow_counters ? ~0ULL : used | m->rewritten | (m->nonzero & ~m->kept);
 	for (counters &= pmu->all_valid_pmc_idx[0]; counters; counters &= counters - 1) {
 		pmc = kvm_mediated_pmu_pmc(pmu, __ffs64(counters));
 		kvm_mediated_pmc_write_hw(pmc, pmc->counter);
@@ -106,7 +111,8 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	load_counters(pmu, used);
 
 	/* Include the counters that the guest's model of a CPU has not got. */
-	eventsels = (m->enabled_gp | used) & GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
+	eventsels = ((m->enabled_gp | m->kept_gp) & (~m->kept_gp | m->eventsel_stale)) | used;
+	eventsels &= GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
 	for (; eventsels; eventsels &= eventsels - 1) {
 		i = __ffs64(eventsels);
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(i), m->eventsel_hw[i]);
@@ -114,6 +120,8 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	if (regs->fixed_ctr_ctrl)
 		wrmsrl(regs->fixed_ctr_ctrl, m->fixed_ctr_ctrl_hw);
 	m->eventsel_stale = 0;
+	m->kept = 0;
+	m->kept_gp = 0;
 
 	rdmsrl(regs->global_status, status);
 	if (status)
@@ -168,10 +176,11 @@ void __kvm_mediated_pmu_prepare_entry(struct kvm_vcpu *vcpu, u32 lvtpc)
 }
 
 /*
- * Save the counters and zero them: whoever may RDPMC in the host may read any counter.
- * A counter that the guest cannot have changed still has the value that was loaded.
+ * Save the counters, and zero those that are not in @keep: whoever may RDPMC in the host
+ * may read any counter.  A counter that the guest cannot have changed still has the value
+ * that was loaded.
  */
-static void save_counters(struct kvm_pmu *pmu)
+static void save_counters(struct kvm_pmu *pmu, u64 keep)
 {
 	struct kvm_mediated_pmu *m = &pmu->mediated;
 	u64 changed = m->narrow_counters ? ~0ULL : m->passthrough;
@@ -192,7 +201,10 @@ static void save_counters(struct kvm_pmu *pmu)
 			pmc->counter = 0;
 			continue;
 		}
-		wrmsrl(kvm_mediated_pmc_msr(pmc), 0);
+		if (keep & BIT_ULL(i))
+			m->kept |= BIT_ULL(i);
+		else
+			wrmsrl(kvm_mediated_pmc_msr(pmc), 0);
 		pmc->counter = value & pmc_bitmask(pmc);
 		m->nonzero |= BIT_ULL(i);
 	}
@@ -203,7 +215,11 @@ static void save_counters(struct kvm_pmu *pmu)
 	m->metrics = kvm_mediated_pmu_has_metrics(pmu_to_vcpu(pmu)) ? metrics : 0;
 }
 
-static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim)
+/*
+ * @keep: leave in the registers what the next load would write to them again, unless perf
+ *	uses them.  For a vCPU whose thread stays in the kernel and on this CPU
+ */
+static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 {
 	const struct kvm_mediated_pmu_regs *regs = &kvm_mediated_pmu_regs;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -221,15 +237,21 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim)
 
 	/* A selector that the guest has just cleared may still be enabled in its register. */
 	eventsels = m->enabled_gp | (m->eventsel_stale & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED));
+	if (keep && regs->eventsel_guest_only) {
+		m->kept_gp = eventsels;
+		eventsels = 0;
+	}
 	for (; eventsels; eventsels &= eventsels - 1)
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(__ffs64(eventsels)), 0);
 	if (m->fixed_ctr_ctrl_hw || (m->eventsel_stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED)))
 		wrmsrl(regs->fixed_ctr_ctrl, 0);
 
-	save_counters(pmu);
+	/* PERF_METRICS follows the counter of slots, and is not kept. */
+	save_counters(pmu, keep ? ~BIT_ULL(KVM_MEDIATED_PMU_SLOTS_IDX) : 0);
 
 	m->loaded = false;
 	m->put_on_exit = false;
+	m->rewritten = 0;
 	m->clean_on_cpu = true;
 	m->call_count = this_cpu_read(irq_stat.irq_call_count);
 	if (!m->enabled_gp && !m->fixed_ctr_ctrl_hw &&
@@ -243,13 +265,42 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim)
 	perf_take_pmu_from_guest();
 }
 
+/* Zero what was kept, except where perf has written something of its own. */
+static void zero_kept(struct kvm_pmu *pmu)
+{
+	struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 used, bits;
+
+	if (!(m->kept | m->kept_gp))
+		return;
+
+	used = perf_used_counters();
+	for (bits = m->kept_gp & ~used; bits; bits &= bits - 1)
+		wrmsrl(kvm_mediated_pmu_eventsel_msr(__ffs64(bits)), 0);
+	for (bits = m->kept & ~used; bits; bits &= bits - 1)
+		wrmsrl(kvm_mediated_pmc_msr(kvm_mediated_pmu_pmc(pmu, __ffs64(bits))), 0);
+	m->kept = 0;
+	m->kept_gp = 0;
+}
+
+/* The PMU is perf's from here to the next VM-entry, which is this vCPU's or comes later. */
+void __kvm_mediated_pmu_finish_exit(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
+
+	unload_registers(vcpu, false,
+			 !m->narrow_counters && (m->enabled_gp || m->fixed_ctr_ctrl_hw));
+}
+
 void __kvm_mediated_pmu_unload(struct kvm_vcpu *vcpu)
 {
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	unsigned long flags;
 
 	local_irq_save(flags);
-	if (vcpu_to_pmu(vcpu)->mediated.loaded)
-		unload_registers(vcpu, false);
+	if (pmu->mediated.loaded)
+		unload_registers(vcpu, false, false);
+	zero_kept(pmu);
 	local_irq_restore(flags);
 }
 
@@ -273,5 +324,5 @@ void kvm_mediated_pmu_reclaim(void)
 		return;
 
 	++vcpu->stat.pmu_reclaims;
-	unload_registers(vcpu, true);
+	unload_registers(vcpu, true, false);
 }
