@@ -30,7 +30,7 @@ struct expect {
 /* Write a line to the verdict channel and, for people, to the console. */
 void __attribute__((format(printf, 1, 2))) sayf(const char *format, ...);
 
-/* A diagnostic. */
+/* Report a diagnostic. */
 #define note(format, ...)	sayf("# " format, ##__VA_ARGS__)
 
 /* Report one result.  Return @good. */
@@ -49,7 +49,7 @@ int check_done(void);
 /* End the test as skipped: there is nothing to test here. */
 void __attribute__((noreturn)) skip(const char *why);
 
-/* End the test as failed, unless the condition holds; for what the test cannot do without. */
+/* End the test as failed unless @condition holds.  For what the test depends on. */
 #define must(condition, what) do {						\
 	if (!(condition))							\
 		check_die(what, __FILE_NAME__, __LINE__, #condition);		\

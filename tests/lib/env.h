@@ -12,20 +12,20 @@ bool on_amd(void);
 bool in_guest(void);
 
 /*
- * Is the host one that checks itself, with lockdep and KASAN?  There VM-exits take so long that a
- * timer of the guest is always due.
+ * Does the host check itself, with lockdep and KASAN?  VM-exits take so long there that the guest's
+ * timer has always expired.
  */
 bool on_slow_host(void);
 
-/* Is a parameter of KVM's module a switch that is on?  False if there is no such parameter. */
+/* Is this boolean parameter of KVM's module set?  False if there is no such parameter. */
 bool kvm_switch(const char *path);
 
 /* Does KVM give guests a mediated vPMU? */
 bool on_mediated(void);
 
 /*
- * Does the CPU complete a guest's end of interrupt without a VM-exit?  AMD's AVIC could, but the
- * host's KVM has avic=0.
+ * Does the CPU complete a guest's end of interrupt without a VM-exit?  AMD's AVIC could do that,
+ * but avic=0 is the default of the host's KVM.
  */
 bool on_apicv(void);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How code on the machine talks to it: the mark instruction.
+ * The magic instruction, called mark here: how code on the machine talks to the machine.
  *
- * It works at any privilege, in the host and in a guest, and never exits: a test in a guest reports
- * and reads the truth without the hypervisor's help.  On anything but our machine it is an exchange
- * of a register with itself.
+ * It works at any privilege, in the host and in a guest, and never causes a VM-exit.  So a test in
+ * a guest reports results and reads the ground truth without the hypervisor's help.  On anything
+ * but our machine the instruction exchanges a register with itself.
  *
- * Freestanding: this header needs the compiler's own headers only, and is used by images without an
- * OS as well.
+ * This header is freestanding: it needs only the compiler's own headers, and images without an OS
+ * include it, too.
  */
 #ifndef MARK_H
 #define MARK_H
@@ -26,7 +26,7 @@ enum mark_op {
 	MARK_OP_SMI	= 6,	/* an SMI, RCX ticks later */
 };
 
-/* What mark_read() takes; all counts are machine-wide and since power-on. */
+/* What mark_read() takes.  All counts are machine-wide and begin at power-on. */
 enum mark_index {
 	TRUTH_INSNS_HOST_KERNEL		= 0,
 	TRUTH_INSNS_HOST_USER		= 1,
@@ -49,20 +49,20 @@ enum mark_index {
 	TRUTH_CPUS			= 18,
 	TRUTH_MARK_VERSION		= 19,
 	/*
-	 * Writes of the host while the PMU is live and its interrupt a guest's:
+	 * Writes of the host while the PMU is live and its interrupt belongs to a guest: see
 	 * tools/machine/README.
 	 */
 	TRUTH_LIVE_LVTPC		= 20,
 	TRUTH_LIVE_SELECTOR		= 21,
 	TRUTH_LIVE_COUNTER		= 22,
-	/* Of SMM, which is neither host nor guest. */
+	/* Of SMM, which belongs neither to the host nor to a guest. */
 	TRUTH_SMIS			= 23,
 	TRUTH_SMM_INSNS			= 24,
 	TRUTH_SMM_BRANCHES		= 25,
 	TRUTH_EXITS_BY_REASON		= 0x100,	/* + VMX basic exit reason or SVM exit code */
 };
 
-/* xchg %bx,%bx, spelt in bytes so that no assembler may choose another encoding. */
+/* xchg %bx,%bx, written as bytes, because an assembler may choose another encoding. */
 #define MARK_INSN	".byte 0x66, 0x87, 0xdb"
 
 static inline uint64_t mark_op(enum mark_op op, uint64_t rcx, uint64_t rdx)
@@ -73,7 +73,7 @@ static inline uint64_t mark_op(enum mark_op op, uint64_t rcx, uint64_t rdx)
 	return rax;
 }
 
-/* Up to eight characters of a string, as the instruction wants them. */
+/* Pack up to eight characters of a string into a register. */
 static inline uint64_t mark_pack(const char *s, unsigned int max)
 {
 	uint64_t v = 0;
@@ -84,34 +84,33 @@ static inline uint64_t mark_pack(const char *s, unsigned int max)
 	return v;
 }
 
-/* One line in the truth file. */
+/* Write one line to the truth file. */
 static inline void mark_label(const char *label, uint64_t arg)
 {
 	mark_op(MARK_OP_LABEL, mark_pack(label, 8), arg);
 }
 
-/* A truth count, before this instruction itself. */
+/* Read a count of the machine.  It does not include the instruction itself. */
 static inline uint64_t mark_read(uint64_t index)
 {
 	return mark_op(MARK_OP_READ, index, 0);
 }
 
-/* What the host has executed, in its kernel and in user mode. */
+/* The instructions that the host has executed, in its kernel and in user mode. */
 static inline uint64_t mark_host_insns(void)
 {
 	return mark_read(TRUTH_INSNS_HOST_KERNEL) + mark_read(TRUTH_INSNS_HOST_USER);
 }
 
-/* Without our machine RAX comes back as it went. */
+/* Is this our machine?  Anywhere else the instruction does not change RAX. */
 static inline int mark_present(void)
 {
 	return mark_read(TRUTH_MARK_VERSION) == MARK_VERSION;
 }
 
 /*
- * Text for the verdict channel; the machine writes a line when it is complete.  A stream keeps
- * lines of different senders apart: any number that no other sender uses, or 0 to have one made
- * from the time stamp counter.
+ * Write text to the verdict channel.  The machine writes a line when it is complete.  A stream is
+ * any number that no other sender uses; it keeps the lines of different senders apart.
  */
 static inline void say_on(uint64_t stream, const char *s)
 {
@@ -143,7 +142,7 @@ static inline void say(const char *s)
 	say_on(say_stream(), s);
 }
 
-/* A number in decimal, for code without printf(). */
+/* Write a number in decimal, for code without printf(). */
 static inline void say_number(uint64_t n)
 {
 	char buf[24];
@@ -157,7 +156,7 @@ static inline void say_number(uint64_t n)
 	say(buf + i);
 }
 
-/* The end of the machine; its launcher exits with this status, which must be below 120. */
+/* Stop the machine.  Its launcher exits with this status, which must be below 120. */
 static inline void __attribute__((noreturn)) machine_off(unsigned int status)
 {
 	for (;;)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * perf_event_open() for tests, and pieces of code that a counter and the machine measure both.
+ * perf_event_open() for tests, and regions of code that both a counter and the machine measure.
  *
- * The same program runs in the host and in a guest; truth_index() picks the count that belongs to
- * where it is.
+ * The same program runs in the host and in a guest; truth_index() selects the machine's count for
+ * the place where it runs.
  */
 #ifndef PERF_H
 #define PERF_H
@@ -22,15 +22,15 @@
 enum privilege { USER = 1, KERNEL = 2, BOTH = 3 };
 
 /*
- * The index of one of the machine's counts, for where this program runs:  @first is the host
- * kernel's, as TRUTH_INSNS_HOST_KERNEL.
+ * The index of one of the machine's counts for the place where this program runs.  @first is the
+ * index for the host's kernel, such as TRUTH_INSNS_HOST_KERNEL.
  */
 uint64_t truth_index(enum mark_index first, enum privilege privilege);
 
 /* A hardware event that is disabled and counts in these modes, but not in a hypervisor. */
 struct perf_event_attr perf_attr(uint64_t config, enum privilege privilege);
 
-/* perf_event_open() on the machine; anywhere else the test ends. */
+/* perf_event_open().  Ends the test if this is not our machine. */
 int perf_open(const struct perf_event_attr *attr, pid_t pid, int cpu, int group);
 uint64_t perf_read(int fd);
 
@@ -39,7 +39,7 @@ uint64_t perf_read(int fd);
  * machine's count again, disable the counter.  Nothing else is in between, so both ends are known:
  *
  *	reading		1	counts what is before it: the machine's region begins
- *	mov x 5		5	keep its answer; ioctl()'s number and arguments
+ *	mov x 5		5	keep its result; ioctl()'s number and arguments
  *	ioctl(ENABLE)	in the kernel; SYSCALL counts in the kernel, where it leads
  *	SYSRET, body		the counter's region begins; SYSRET counts in user mode
  *	mov, mov		the arguments of the second reading
@@ -49,15 +49,15 @@ uint64_t perf_read(int fd);
  *
  * The machine counts six instructions before the counter does, and the counter six after the
  * machine does; none of them is a branch.  So both counts of user mode must be equal, without a
- * correction.  Both have the interrupts, too, also those that are held off by ENABLE and come right
- * after SYSRET: each adds the IRET by which it returns.
+ * correction.  Both counts include interrupts, also those that are blocked during ENABLE and come
+ * right after SYSRET: each adds the IRET by which it returns.
  */
 struct measured {
 	uint64_t before, after;		/* the machine's counts */
 };
 
 /*
- * What the region has in user mode besides its body: 6, SYSRET, and two movs of the second reading.
+ * The region's user-mode instructions besides its body: 6, SYSRET, two movs of the second reading.
  */
 #define MEASURE_INSNS		9
 #define MEASURE_BRANCHES	1
@@ -94,8 +94,8 @@ struct measured {
 static const uint64_t measure_ask = MARK_MAGIC | MARK_OP_READ;
 
 /*
- * Run a region twice, and use the second run: pages that it touches for the first time fault, and
- * the IRET of a fault counts.  If that comes between the two readings of an end, the counts differ.
+ * Run a region twice and use the second run.  A page fault of the first run adds its IRET, and if
+ * that IRET comes between the two readings of an end, the counts differ.
  */
 #define TWICE	for (int again_ = 0; again_ < 2; again_++)
 

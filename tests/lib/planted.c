@@ -17,7 +17,8 @@ void cpu_init(void)
 	host_cpuid(0xa, r);
 	cpu.general = vm_general();
 	cpu.fixed = cpu.amd ? 0 : r[3] & 0x1f;
-	cpu.offered = (struct model) { .what = "all there is", .version = 1, .general = 6, .width = 48, .core = true };
+	cpu.offered = (struct model) { .what = "all of the PMU", .version = 1, .general = 6,
+				      .width = 48, .core = true };
 	supported_cpuid(kvm);
 	if (!cpu.amd)
 		cpu.offered.metrics = vm_capabilities(&(struct vm) { .kvm = kvm }) & VM_METRICS;
@@ -69,7 +70,7 @@ int set_model(struct vm *vm, const struct model *m)
 		return -1;
 	if (cpu.amd || !m->version || !m->full_width)
 		return 0;
-	/* Like CPUID, it cannot be changed any more when the vCPU has run. */
+	/* Like CPUID, it cannot change once the vCPU has run. */
 	errno = EINVAL;
 	return vm_try_set_msr(vm, MSR_IA32_PERF_CAPABILITIES,
 			      VM_FULL_WIDTH | (m->metrics ? VM_METRICS : 0)) ?
@@ -79,7 +80,7 @@ int set_model(struct vm *vm, const struct model *m)
 
 int run_with_signal(struct vm *vm)
 {
-	/* A length, and a set that is empty. */
+	/* A struct kvm_signal_mask: the length, and an empty set. */
 	static uint32_t mask[3] = { 8 };
 	sigset_t set;
 	int status, error;
@@ -131,7 +132,9 @@ void device_plant(unsigned int n, bool tag)
 		good &= device_write(n, host_selector(i), tag ? 0x30000 | planted_event(TAG_HOST) : 0);
 	for (i = 0; i < cpu.general + cpu.fixed; i++)
 		good &= device_write(n, host_counter(i), tag ? planted(TAG_HOST, i) : 0);
-	/* After the core's, what RDPMC of a guest must not reach: AMD's are of all CPUs. */
+	/*
+	 * AMD's counters after the core's, which all CPUs share and a guest's RDPMC must not read.
+	 */
 	for (i = 0; i < 4 && vm_others_behind(); i++)
 		good &= device_write(n, MSR_F15H_NB_PERF_CTR + 2 * i,
 				     tag ? planted(TAG_HOST, 32 + i) : 0);
@@ -140,7 +143,7 @@ void device_plant(unsigned int n, bool tag)
 				     tag ? planted(TAG_HOST, 36 + i) : 0);
 	if (device_read(n, MSR_PERF_METRICS, &value))
 		good &= device_write(n, MSR_PERF_METRICS, tag ? planted_metrics(TAG_HOST) : 0);
-	/* A CPU without a global status has none to set. */
+	/* These fail on a CPU that has no global status. */
 	device_write(
 		n, cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR : MSR_CORE_PERF_GLOBAL_OVF_CTRL,
 		bits);

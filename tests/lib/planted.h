@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Registers of the PMU with an owner's mark in them, and everybody's way to look at them.
+ * Registers of the PMU with their owner's tag in them, and the ways in which each side reads them.
  *
- * A planted counter holds its owner's tag three times, in bits 47:36, 35:24 and 23:12: it can still
- * be told when the counter has counted, or has been cut to fewer bits.  Selectors have the tag in
- * event and unit mask, which are of no event that counts.
+ * A planted counter holds its owner's tag three times, in bits 47:36, 35:24 and 23:12.  So the
+ * owner can still be recognized after the counter has counted or was cut to fewer bits.  Selectors
+ * have the tag in event and unit mask; no event that counts has these.
  *
- * A guest skips what faults: all its accesses are instructions of two bytes.
+ * A guest skips instructions that fault: each of its accesses is an instruction of two bytes.
  */
 #ifndef PLANTED_H
 #define PLANTED_H
@@ -34,9 +34,7 @@ static inline uint64_t planted_event(uint64_t tag)
 	return (tag & 0xff) | (tag >> 4 & 0xff) << 8;
 }
 
-/*
- * PERF_METRICS with a tag: its first two fields, and two that make a sum of 255; of level 1 only.
- */
+/* PERF_METRICS with a tag: its first two fields, and two that make the sum 255; level 1 only. */
 static inline uint64_t planted_metrics(uint64_t tag)
 {
 	uint64_t a = tag & 0x3f, b = tag >> 6 & 0x3f, c = 7;
@@ -44,21 +42,21 @@ static inline uint64_t planted_metrics(uint64_t tag)
 	return a | b << 8 | c << 16 | (255 - a - b - c) << 24;
 }
 
-/* Whose a value is: is this tag in it? */
+/* Does a value have this owner's tag? */
 static inline bool shows(uint64_t value, uint64_t tag)
 {
 	return (value >> 36 & 0xfff) == tag || (value >> 24 & 0xfff) == tag ||
 	       ((value >> 24 & 0xff) == (tag & 0xff) && (value >> 12 & 0xfff) == tag);
 }
 
-/* ---- what a guest has of a PMU, and what the CPU has */
+/* ---- the guest's PMU and the CPU's */
 
 struct model {
 	const char *what;
 	unsigned int version, general, fixed, width;
-	bool core;		/* AMD: six counters and not four */
+	bool core;		/* AMD: six counters instead of four */
 	bool full_width;	/* Intel: PDCM, and with it full-width writes */
-	bool metrics;		/* and PERF_METRICS, if there is the counter of slots in its full width */
+	bool metrics;		/* PERF_METRICS, if the counter of slots is there in full width */
 };
 
 static inline bool has_metrics(const struct model *m)
@@ -68,7 +66,7 @@ static inline bool has_metrics(const struct model *m)
 
 extern struct cpu {
 	bool amd, mediated;
-	unsigned int general, fixed;		/* of the CPU */
+	unsigned int general, fixed;		/* the CPU has */
 	struct model offered;			/* what KVM offers a guest */
 } cpu;
 
@@ -86,29 +84,32 @@ static inline void supported_cpuid(int kvm)
 void cpu_init(void);
 
 /*
- * The model's CPUID and IA32_PERF_CAPABILITIES, for a vCPU.  Return: KVM's, errno is EINVAL where
- * it takes them no more.
+ * Set the model's CPUID and IA32_PERF_CAPABILITIES.  Return KVM's status; errno is EINVAL if it no
+ * longer accepts changes.
  */
 int set_model(struct vm *vm, const struct model *m);
 
 /* ---- exits, in the guest */
 
-/* An exit to KVM, from L2 as well: a read of the APIC's base.  CPUID of L2 would be L1's on VMX. */
+/*
+ * A VM-exit to KVM, from L2 as well: a read of the APIC's base.  On VMX a CPUID of L2 would exit
+ * to L1.
+ */
 static inline void guest_exit(void)
 {
 	rdmsr(MSR_IA32_APICBASE);
 }
 
-/* An exit to this program; with VM_HOOK it calls the hook. */
+/* An exit to this program, which calls the hook. */
 static inline void guest_out(void)
 {
 	asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
 }
 
 /*
- * Whether KVM can enter L2 after KVM_SET_CPUID2 while it is there.  KVM of all bases writes L1's
- * execution controls into the VMCS that is in force, which is L2's: with APIC virtualization the
- * CPU then takes interrupts from a page that L2 has not got.
+ * Can KVM enter L2 if KVM_SET_CPUID2 comes while the vCPU is in L2?  KVM of all bases then writes
+ * L1's execution controls into the current VMCS, which is L2's.  With APIC virtualization the CPU
+ * would take interrupts from a page that L2 does not have.
  */
 static inline bool l2_may_change_model(void)
 {
@@ -116,8 +117,7 @@ static inline bool l2_may_change_model(void)
 }
 
 /*
- * A KVM_RUN in which everything is made ready for an entry, and a signal that is pending keeps it
- * from being made.
+ * Call KVM_RUN with a signal pending: KVM prepares the VM-entry, but the signal prevents it.
  */
 int run_with_signal(struct vm *vm);
 
@@ -137,7 +137,7 @@ static inline bool device_write(unsigned int n, uint32_t msr, uint64_t value)
 	return pwrite(device[n], &value, 8, msr) == 8;
 }
 
-/* Of the CPU's counters, first the general ones. */
+/* A counter of the CPU; the general ones come first. */
 static inline uint32_t host_counter(unsigned int i)
 {
 	return cpu.amd	       ? MSR_F15H_PERF_CTR + 2 * i :
@@ -157,13 +157,13 @@ static inline uint32_t rdpmc_index(unsigned int i, unsigned int general)
 
 #define HOST_STATUS	(cpu.amd ? 0x25ULL : 0x5000000a5ULL)
 
-/* To one CPU; 0 is the caller. */
+/* Move a thread to a CPU; @tid 0 is the caller. */
 void on_cpu(pid_t tid, unsigned int n);
 
 /*
- * In a CPU's registers, while nobody uses them: counters, selectors that are off, status; or 0
- * everywhere.  The caller is on that CPU, and with a perf-based vPMU its guest's counters are too,
- * in part: they have to leave meanwhile.
+ * Write tags to a CPU's registers while nobody uses them: counters, disabled selectors, status.
+ * Without @tag, write 0 to all.  The caller runs on that CPU, and so do some counters of its guest
+ * if the vPMU is perf-based.  Those have to leave meanwhile, so the caller moves to the other CPU.
  */
 void device_plant(unsigned int n, bool tag);
 
@@ -177,8 +177,8 @@ static inline int host_event(struct perf_event_attr attr, int on_cpu)
 }
 
 /*
- * One on each counter, which begins at the tag: a counter begins at its period below zero.  Return:
- * how many.
+ * Open an event on each counter.  Its counter begins at the tag, because a counter begins its
+ * period below zero.  Return the number of events.
  */
 int tagged_events(int fd[MAX_COUNTERS], int on_cpu);
 

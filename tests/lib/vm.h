@@ -3,13 +3,14 @@
  * A small hypervisor and its guest, to test what KVM's PMU does with instructions that KVM
  * emulates.
  *
- * The guest's memory is that of this very program, at the same addresses: a function of the test
- * can run in the guest, and both sides see the same variables.  Such a function cannot use the C
+ * The guest's memory is that of this program, at the same addresses.  So a function of the test can
+ * run in the guest, and both sides see the same variables.  Such a function cannot use the C
  * library.
  *
- * A measured region is a piece of the guest's code that is counted in three ways: by the guest's
- * counters, by the machine, and by knowing the code.  The machine does not count what KVM emulates,
- * because an instruction that causes a VM-exit does not retire.  So a counter must hold, exactly,
+ * A measured region is a piece of the guest's code whose events are known in three ways: from the
+ * guest's counters, from the machine, and from the code itself.  The machine does not count what
+ * KVM emulates, because an instruction that causes a VM-exit does not retire.  So a counter must
+ * hold, exactly,
  *
  *	where it started + what the machine has counted + what KVM has emulated.
  *
@@ -46,18 +47,18 @@
 
 /* ---- what the CPU has and KVM offers (cpu.c) */
 
-unsigned int vm_fixed(void);	/* fixed counters; a fourth one is for mediated vPMUs only */
-unsigned int vm_general(void);	/* general counters, for guests that are given all */
+unsigned int vm_fixed(void);	/* fixed counters; a mediated vPMU can have four, any other three */
+unsigned int vm_general(void);	/* general counters of a guest that has all */
 
 /*
- * The number of general counters that guests of this test get, if these are fewer than the CPU has;
- * 0 means all.  With fewer, RDPMC and accesses of the global registers are VM-exits.
+ * The number of general counters that guests of this test get if it is lower than the CPU's; 0
+ * means all.  With fewer counters, RDPMC and accesses to the global registers cause VM-exits.
  */
 unsigned int vm_fewer(void);
 
 /*
- * Does RDPMC reach counters beyond those of the core, i.e. AMD's of the northbridge and of the last
- * level cache, which a guest must not read?
+ * Does RDPMC reach counters beyond those of the core?  AMD's northbridge and last level cache have
+ * such counters, which a guest must not read.
  */
 bool vm_others_behind(void);
 
@@ -80,7 +81,7 @@ extern const char *const vm_privileges[];
 
 uint64_t vm_selector(const struct vm_counter *c);
 uint32_t vm_counter_msr(const struct vm_counter *c);
-uint64_t vm_bit(const struct vm_counter *c);	/* in the global control and status */
+uint64_t vm_bit(const struct vm_counter *c);	/* in the global control and the global status */
 
 #define VM_COUNTERS	6
 
@@ -100,8 +101,8 @@ struct vm_region {
 int64_t vm_interruptions(const struct vm_frame *f, unsigned int end);
 
 /*
- * Have the ends no VM-exits of the host's making?  Such an exit would not cancel between the ends,
- * and on AMD the VM-entry after it counts.
+ * Are both ends free of VM-exits that the host caused?  Such an exit would not cancel between the
+ * ends, and on AMD the VM-entry after it counts.
  */
 bool vm_ends_are_alike(const struct vm_frame *f);
 
@@ -116,15 +117,15 @@ struct vm {
 	unsigned int steps;		/* VM-exits for single steps that userspace wants */
 };
 
-/* Change an entry of the guest's CPUID before the vCPU gets it. */
+/* Called for each entry of the guest's CPUID before it is set, to change the entry. */
 extern void (*vm_model)(struct kvm_cpuid_entry2 *entry);
-/* Set for AMD guests with PerfMonV2, where KVM offers that. */
+/* Set to give AMD guests PerfMonV2, where KVM offers it. */
 extern bool vm_perfmon_v2;
-/* Set if the vCPU will have no PMU: then KVM takes no IA32_PERF_CAPABILITIES. */
+/* Set if the vCPU will have no PMU: KVM then refuses IA32_PERF_CAPABILITIES. */
 extern bool vm_without_pmu;
 /* Set for a VM without an interrupt controller in the kernel. */
 extern bool vm_without_irqchip;
-/* Called when there is the VM and its interrupt controller, but no vCPU yet. */
+/* Called when the VM and its interrupt controller exist, but no vCPU. */
 extern void (*vm_created)(struct vm *vm);
 
 void vm_open(struct vm *vm);
@@ -136,19 +137,19 @@ void vm_call(struct vm *vm, void (*function)(void *argument), void *argument);
 /* Run the vCPU to the end of a call; any VM-exit that is not expected ends the test. */
 void vm_continue(struct vm *vm);
 
-/* Run a measured region, until no tick of the host comes at its ends. */
+/* Run a measured region until no tick of the host has interrupted its ends. */
 void vm_measure(struct vm *vm, struct vm_region *s);
 
-/* An entry of the IDT with the number of its stack in the TSS.  User mode may call VM_LEAVE. */
+/* Set an entry of the IDT; @stack is its number in the TSS.  User mode may call VM_LEAVE. */
 void vm_gate(unsigned int vector, const char *handler, unsigned int stack);
 
-/* After vm_open(): let instructions fault. */
+/* After vm_open(): let the guest skip an instruction that faults. */
 static inline void skip_faults(void)
 {
 	vm_gate(13, guest_gp_entry, 2);
 }
 
-/* MSRs as userspace reads and writes them. */
+/* An MSR as userspace reads and writes it. */
 struct vm_msr {
 	struct kvm_msrs head;
 	struct kvm_msr_entry entry;
@@ -158,15 +159,15 @@ uint64_t vm_get_msr(struct vm *vm, uint32_t index);
 bool vm_try_set_msr(struct vm *vm, uint32_t index, uint64_t value);
 void vm_set_msr(struct vm *vm, uint32_t index, uint64_t value);
 
-/* One of the vCPU's statistics, by its name; all ones if there is none. */
+/* The vCPU's statistic of this name; all ones if it does not exist. */
 uint64_t vm_stat(struct vm *vm, const char *name);
 
-/* IA32_PERF_CAPABILITIES as KVM offers it. */
+/* Bits of IA32_PERF_CAPABILITIES, and the value that KVM offers. */
 #define VM_FULL_WIDTH	(1U << 13)
 #define VM_METRICS	(1U << 15)
 uint64_t vm_capabilities(struct vm *vm);
 
-/* Give the vCPU what KVM supports, changed by the test's environment and by vm_model(). */
+/* Set the CPUID that KVM supports, changed by the test's environment and by vm_model(). */
 void vm_set_cpuid(struct vm *vm);
 
 /* ---- what must have been counted (expect.c) */
@@ -175,13 +176,11 @@ void vm_set_cpuid(struct vm *vm);
 #define VM_BEGIN	-1
 #define VM_END		-2
 
-/*
- * The events that KVM emulates of instructions that end after one address, but not after another.
- */
+/* The events of emulated instructions that end at an address above @after and not above @to. */
 uint64_t vm_emulated(const struct vm_body *body, const struct vm_counter *c, uint64_t after,
 		     uint64_t to);
 
-/* Which write of vm_switch is counter number @i's: Intel has one for all. */
+/* The number of vm_switch's write for counter number @i.  Intel has one write for all counters. */
 unsigned int vm_write(unsigned int i);
 
 /*
@@ -191,47 +190,47 @@ unsigned int vm_write(unsigned int i);
 uint64_t vm_truth(const struct vm_region *s, unsigned int i, int place);
 
 /*
- * What counter number @i counts from one place to another: with the emulated instruction of the
- * first, without that of the second.
+ * The events that counter number @i counts from one place to another, including the emulated
+ * instruction of the first place, without that of the second.
  */
 uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to);
 
 /* What counter number @i must hold after the region. */
 uint64_t vm_expected(const struct vm_region *s, unsigned int i);
 
-/* What counter number @i has counted since a place when PMI number @p came, the first after it. */
+/* The events of counter number @i since a place when PMI number @p came, the first after it. */
 uint64_t vm_pmi_events(const struct vm_region *s, unsigned int i, int from, unsigned int p);
 
 /*
- * By how many events PMI number @p, the first after a place, is late; 0 if that is allowed.  A
- * VM-entry that injects it can be cut short by a tick of the host and then be repeated; AMD counts
+ * By how many events PMI number @p, the first after a place, is late; 0 if that is allowed.  A tick
+ * of the host can cut short a VM-entry that injects the PMI, and the entry is repeated.  AMD counts
  * both.
  */
 uint64_t vm_pmi_late(const struct vm_region *s, unsigned int i, int from, unsigned int p,
 		     uint64_t to);
 
-/* Has PMI number @p come within the code?  How late it is, is not known at the ends. */
+/* Did PMI number @p come within the code?  At the ends it is not known how late a PMI is. */
 bool vm_pmi_in_code(const struct vm_region *s, unsigned int p);
 
 /* A counter's value as a signed number. */
 long long vm_signed(uint64_t value);
 
 /*
- * Check all that a region must have done to its only counter, which its points set and read: each
- * value read and the last one, one PMI for each overflow and when it came, the status that each PMI
+ * Check the only counter of a region whose points set and read it: each value read and the last
+ * one, the number of PMIs, one for each overflow, and their time, and the status that each PMI
  * finds and clears.
  */
 void vm_check(const struct vm_region *s, const char *what);
 
 /* ---- events of the host (host.c) */
 
-/* The event's count, which is the first word that read() gives. */
+/* The event's count: the first word that read() returns. */
 uint64_t vm_event_read(int fd);
 
 /*
- * What an event of the host counts of user mode while run() runs, minus what the machine counts.
- * An interrupt within a reading is a return to user mode that only one of both counts; such a
- * reading is wider than others, and then all is repeated, including run().
+ * The user-mode instructions that an event of the host counts while run() runs, minus the machine's
+ * count.  If an interrupt comes within a reading, only one of both counts its return to user mode.
+ * Such a reading is wider than others; then repeat everything, including run().
  */
 int64_t vm_host_event_delta(int fd, void (*run)(void));
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the smallest SVM guest needs of a VMCB, for tests without an OS and for the hypervisor
- * inside a test's guest: it shares the host's page tables, descriptor tables and code.  The
- * includer has rdmsr().
+ * The part of a VMCB that the smallest SVM guest needs, for tests without an OS and for the
+ * hypervisor inside a test's guest.  The guest shares the host's page tables, descriptor tables and
+ * code.  The file that includes this one provides rdmsr().
  */
 #ifndef VMCB_H
 #define VMCB_H
@@ -15,7 +15,7 @@
 #define BIT(n)			(1ul << (n))
 #endif
 
-/* Offsets of what tests change or read. */
+/* Offsets of fields that tests write or read. */
 #define VMCB_CR_WRITES		0x002
 #define VMCB_EXCEPTIONS		0x008
 #define VMCB_INTERCEPT1		0x00c
@@ -59,14 +59,14 @@ static inline void vmcb_segment(void *vmcb, unsigned int offset, uint16_t select
 }
 
 struct vmcb_world {
-	uint16_t code, data;		/* selectors, the host's and the guest's */
+	uint16_t code, data;		/* selectors of both host and guest */
 	uint64_t rip, rsp;
 	void *io_bitmap, *msr_bitmap;
 };
 
 /*
- * A VMCB that is all zero.  VMMCALL exits, else what the bitmaps say; TR is what VMSAVE has left
- * there.
+ * Fill a VMCB that is all zero.  VMMCALL exits, and so does what the bitmaps select.  TR is not
+ * set: VMSAVE has put it there.
  */
 static inline void vmcb_fill(void *vmcb, const struct vmcb_world *w)
 {
@@ -95,7 +95,7 @@ static inline void vmcb_fill(void *vmcb, const struct vmcb_world *w)
 	VMCB_FIELD(vmcb, uint64_t, VMCB_RSP) = w->rsp;
 }
 
-/* Where an MSR's read bit is; the write bit is the next. */
+/* The byte and bit of an MSR's read intercept; the write intercept is the next bit. */
 static inline uint8_t *vmcb_msr_byte(uint8_t *bitmap, uint32_t msr, int *shift)
 {
 	*shift = 2 * (msr & 3);

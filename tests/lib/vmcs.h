@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the smallest VMX guest needs of a VMCS, for tests without an OS and for the hypervisor
- * inside a test's guest: it shares the host's page tables, descriptor tables and code.  The
- * includer has rdmsr().
+ * The part of a VMCS that the smallest VMX guest needs, for tests without an OS and for the
+ * hypervisor inside a test's guest.  The guest shares the host's page tables, descriptor tables and
+ * code.  The file that includes this one provides rdmsr().
  */
 #ifndef VMCS_H
 #define VMCS_H
@@ -73,7 +73,7 @@ static inline uint64_t vmread(uint64_t field)
 	return v;
 }
 
-/* The capability MSR that lets a control be 0 wherever it can. */
+/* The TRUE capability MSR, which allows 0 for every control bit that can be 0. */
 static inline uint64_t vmcs_capability(uint32_t field)
 {
 	switch (field) {
@@ -84,34 +84,34 @@ static inline uint64_t vmcs_capability(uint32_t field)
 	}
 }
 
-/* Always: a 64-bit host, a 64-bit guest, MSR bitmaps. */
+/* Always set: a 64-bit host, a 64-bit guest, MSR bitmaps. */
 static inline uint64_t vmcs_always(uint32_t field)
 {
 	return field == PIN_CONTROLS ? 0 : field == CPU_CONTROLS ? CPU_MSR_BITMAP : BIT(9);
 }
 
-/* Whether one of the four controls allows these bits. */
+/* Does one of the four controls allow these bits? */
 static inline bool vmcs_may(uint32_t field, uint64_t bits)
 {
 	return !(bits & ~(vmcs_capability(field) >> 32));
 }
 
-/* One of the four controls: what must be, and these bits. */
+/* Set one of the four controls: mandatory bits, and these. */
 static inline void vmcs_set(uint32_t field, uint64_t bits)
 {
 	vmwrite(field, (uint32_t)vmcs_capability(field) | vmcs_always(field) | bits);
 }
 
-/* Where host and guest are to go on. */
+/* Where host and guest continue. */
 struct vmcs_world {
-	uint16_t code, data;		/* selectors, the host's and the guest's */
+	uint16_t code, data;		/* selectors of both host and guest */
 	uint16_t host_tr, guest_tr;
 	uint64_t host_tss, guest_tss;
 	uint64_t host_rip, guest_rip, guest_rsp;
 	void *msr_bitmap;
 };
 
-/* A VMCS that has just been cleared and is the current one; nothing exits but what always does. */
+/* Fill the current VMCS, which has just been cleared.  Only what always exits does. */
 static inline void vmcs_fill(const struct vmcs_world *w)
 {
 	struct { uint16_t limit; uint64_t base; } __attribute__((packed)) gdtr, idtr;

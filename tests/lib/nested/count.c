@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counting over an entry of L1 into L2 and the exit.
+ * Counting across a VM-entry of L1 into L2 and the VM-exit.
  *
- * The machine tells L1 and L2 from the host, but not from each other, so L1 reads its counts right
- * before the entry and right after the exit.  A VM-entry into an AMD guest counts in that guest,
- * here in L1 or L2; so do the entries after exits to L0 only.
+ * The machine tells L1 and L2 from the host, but not from each other.  So L1 reads the machine's
+ * counts right before the entry and right after the exit.  A VM-entry into an AMD guest counts in
+ * that guest, here L1 or L2, and so do the entries after exits that only L0 sees.
  *
- * What KVM emulates of L1's VMX is: VMLAUNCH and VMRESUME as a branch and not as an instruction,
- * VMREAD and VMWRITE as an instruction.  What it emulates of SVM is: VMRUN and STGI as an
- * instruction; VMRUN counts in L2.
+ * KVM emulates L1's VMX and SVM instructions.  It counts VMLAUNCH and VMRESUME as a branch but not
+ * as an instruction; VMREAD, VMWRITE, VMRUN and STGI as an instruction.  VMRUN counts in L2.
  */
 
 #include "nested.h"
@@ -43,7 +42,7 @@ static bool control_is_there(void)
 
 void nested_open(void)
 {
-	/* A global control on AMD, too. */
+	/* On AMD, too, the PMU is to have a global control. */
 	vm_perfmon_v2 = true;
 	vm_open(&nested.vm);
 	nested.has_control = control_is_there();
@@ -51,7 +50,7 @@ void nested_open(void)
 		vm_set_msr(&nested.vm, MSR_IA32_FEAT_CTL, 5);
 	vm_call(&nested.vm, vm_guest_prepare, NULL);
 	vm_call(&nested.vm, nested_on, NULL);
-	/* KVM has page tables for L1 and others for L2: have both filled. */
+	/* KVM has separate page tables for L1 and for L2.  Fill both. */
 	nested_defaults();
 	vm_call(&nested.vm, nested_prepare, NULL);
 	vm_call(&nested.vm, nested_hypervisor_for, vm_guest_prepare);
@@ -126,7 +125,7 @@ uint64_t nested_emulated_of_l2(const struct vm_counter *c)
 	return n - (c->event == VM_INSNS && c->privilege & VM_KERNEL ? l1.stepped : 0);
 }
 
-/* What KVM has emulated of L1, besides the ends of the region. */
+/* The events that KVM has emulated for L1, without the ends of the region. */
 static uint64_t emulated_of_l1(const struct vm_counter *c)
 {
 	if (!(c->privilege & VM_KERNEL))
@@ -149,7 +148,7 @@ static uint64_t eois_of_l2(const struct vm_counter *c)
 		uint64_t rip = vm_seen.pmi[p].rip, code = (uint64_t)nested.l2.code;
 		uint64_t call = (uint64_t)nested_vmx_l2;
 
-		/* CALL and VMCALL have five bytes. */
+		/* CALL and VMCALL together have five bytes. */
 		n += (rip >= code && rip <= code + nested.l2.length) ||
 		     (rip >= call && rip <= call + 5);
 	}
@@ -178,7 +177,7 @@ uint64_t nested_insns_after_exit(unsigned int i)
 
 bool nested_undisturbed(void)
 {
-	/* The entry and the call; on AMD also an exit that the code does not make is an entry. */
+	/* One for L2's VM-entry, one for its call. */
 	unsigned int i, exits = 2;
 
 	for (i = 0; i < nested.l2.insns; i++)
@@ -195,6 +194,6 @@ void nested_measure(void)
 	do {
 		vm_measure(&nested.vm, &nested.s);
 		must(!nested_failed, "L1 enters L2");
-		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
+		must(++tries < VM_TRIES, "a measured region without a tick of the host");
 	} while (l1.exits == 1 && !vm_seen.pmis && !nested_undisturbed());
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* L1's entry into L2, known to the instruction: NESTED_INSNS_BEFORE, NESTED_INSNS_AFTER. */
+/* L1's entry into L2.  NESTED_INSNS_BEFORE and NESTED_INSNS_AFTER count its instructions. */
 #include "../vm/layout.h"
 
 .macro mark

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The hypervisor in the guest. */
+/* L1: the hypervisor in the guest. */
 #include "nested.h"
 
 #define PAGE_ALIGNED __attribute__((aligned(VM_PAGE)))
@@ -17,8 +17,8 @@ extern char nested_back[], nested_svm_l2[];
 void nested_launch(void), nested_resume(void), nested_vmrun(void);
 
 /*
- * Only what exits each time: KVM counts it as an instruction.  VMLAUNCH and VMRESUME count as
- * branches, and not as instructions.
+ * The instructions of L1 that exit each time and that KVM counts as instructions.  It counts
+ * VMLAUNCH and VMRESUME as branches only.
  */
 static uint64_t emulated_so_far(void)
 {
@@ -103,7 +103,7 @@ static void fill_vmcs(void)
 		.guest_rsp = (uint64_t)stack + sizeof(stack),
 		.msr_bitmap = msr_bitmap,
 	});
-	/* A stack to start with; nested_back switches to L1's own. */
+	/* A stack for the first instructions; nested_back switches to L1's own. */
 	vmwrite(HOST_RSP, VM_TOP(4));
 	if (vm_seen.fixed_vector)
 		vmwrite(GUEST_RFLAGS, 0x202);
@@ -163,7 +163,7 @@ void nested_enter(void (*function)(void))
 	nested_failed += reason != (vm_seen.amd ? SVM_CALL : VMX_CALL);
 }
 
-/* VMX: an NMI came as an exit; do what the handler of one would.  IRET unblocks the next one. */
+/* VMX: an NMI caused a VM-exit.  Do what its handler would; the IRET unblocks NMIs. */
 static void take_nmi(void)
 {
 	l1.pmis++;
@@ -171,7 +171,7 @@ static void take_nmi(void)
 	l1.lvtpc = rdmsr(MSR_X2APIC_LVTPC);
 	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, l1.status);
 	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
-	/* With APIC virtualization an LVT entry is read without an exit. */
+	/* With APIC virtualization, reading an LVT entry does not exit. */
 	l1.after += 2 * NESTED_PMU_MSR + (vm_seen.eoi ? 1 : 2) * NESTED_OTHER_MSR;
 	asm volatile("mov %%rsp, %%rax\n\tsub $128, %%rsp\n\tpush %0\n\tpush %%rax\n\tpushf\n\t"
 		     "push %1\n\tpush $1f\n\tiretq\n1:"
@@ -206,7 +206,7 @@ void nested_hypervisor(void)
 					     VMCB_FIELD(nested_vmcb, uint64_t, VMCB_EXIT_INFO1) :
 					     vmread(EXIT_INTR_INFO);
 		}
-		/* Here an interrupt that has made L2 exit is delivered, and on AMD an NMI. */
+		/* Here the CPU delivers an interrupt that made L2 exit, and on AMD an NMI. */
 		if (vm_seen.amd)
 			asm volatile("stgi" : : : "memory");
 		if (vm_seen.fixed_vector)
@@ -221,7 +221,7 @@ void nested_hypervisor(void)
 		} else if (reason == (vm_seen.amd ? SVM_INTR : VMX_INTERRUPT)) {
 			continue;
 		} else if (vm_seen.amd) {
-			/* CPUID, RDPMC, RDMSR and WRMSR have two bytes. */
+			/* CPUID, RDPMC, RDMSR and WRMSR are two bytes long. */
 			VMCB_FIELD(nested_vmcb, uint64_t, VMCB_RIP) += 2;
 			l1.stepped++;
 		} else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A vCPU's state in L2, all but the registers of its PMU. */
+/* Moving a vCPU that is in L2: all state but the registers of its PMU. */
 #include "nested.h"
 
 static struct {

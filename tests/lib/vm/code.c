@@ -4,7 +4,7 @@
 
 #include "vm.h"
 
-/* Words and their code, as vm_emit() takes it. */
+/* Words, and their code in the form of vm_emit(). */
 static const struct word {
 	const char *name, *code;
 	enum vm_op op;
@@ -25,7 +25,7 @@ static const struct word {
 	{ .name = "fep-jmp", .code = "0f0b6b766deb00^" },
 	{ .name = "fep-enter-leave", .code = "0f0b6b766dc8000000* 0f0b6b766dc9*" },
 	{ .name = "hypercall", .op = VM_OP_HYPERCALL },
-	/* the APIC's base; the microcode's revision */
+	/* MSR_IA32_APICBASE, MSR_IA32_UCODE_REV */
 	{ .name = "rdmsr", .code = "b91b000000 0f32*", .kernel_only = true },
 	{ .name = "wrmsr", .code = "b98b000000 31c0 31d2 0f30*", .kernel_only = true },
 	{ .name = "wbinvd", .code = "0f09*", .kernel_only = true },
@@ -83,21 +83,20 @@ void vm_emit_user(struct vm_body *body)
 		VM_WORD(VM_TOP(4)), VM_WORD(vm_seen.fixed_vector ? 0x3202 : 0x3002), UCODE);
 	next = body->length + 5 + 2;
 	vm_emit(body, "68%08x", VM_WORD(&body->code[next]));
-	/* IRETQ counts in the mode that it leads to. */
+	/* IRETQ counts in the mode in which it ends, and so does INT. */
 	body->user = true;
 	vm_emit(body, "48cf>");
 }
 
 void vm_emit_kernel(struct vm_body *body)
 {
-	/* INT, too. */
 	body->user = false;
 	vm_emit(body, "cd%02x>", VM_LEAVE);
 }
 
 /*
- * Keep the machine's counts at a point, whose emulated instruction comes after @insns others.  RAX
- * and RCX are lost.  The mark itself and the store after it are two more instructions on the way.
+ * Record the machine's counts at a point whose emulated instruction comes after @insns others.
+ * RAX and RCX are lost.  The magic instruction and the store after it add two instructions.
  */
 static struct vm_point *begin_point(struct vm_body *body, unsigned int insns)
 {
@@ -129,7 +128,7 @@ static void end_point(struct vm_body *body, enum vm_op op)
 	body->point[body->points++].next = (uint64_t)&body->code[body->length];
 }
 
-/* The suffix of an RDMSR or WRMSR: with a mediated vPMU, the guest accesses some MSRs itself. */
+/* The suffix of an RDMSR or WRMSR.  With a mediated vPMU, the guest accesses some MSRs itself. */
 static const char *emulated(uint32_t msr)
 {
 	bool counter = vm_seen.amd ? msr >= MSR_F15H_PERF_CTL && msr < MSR_F15H_PERF_CTL + 12 &&
@@ -250,8 +249,8 @@ static void end_group(struct vm_body *body, size_t length)
 		vm_emit_kernel(body);
 	} else {
 		/*
-		 * LSS makes SS valid.  MOV to SS would hold off a PMI that KVM has prepared, and
-		 * VMX refuses to enter with both.
+		 * LSS makes SS valid.  MOV to SS would block a PMI that KVM is injecting, and VMX
+		 * refuses a VM-entry with both.
 		 */
 		vm_emit(body, "0fb20425%08x", VM_WORD(&vm_ss));
 		body->emulating = false;
@@ -260,7 +259,7 @@ static void end_group(struct vm_body *body, size_t length)
 
 static const char *compile(struct vm_body *body, const char *s, char closing, bool emit);
 
-/* Compile a word or a group, with the number of times after it.  Return what comes next. */
+/* Compile a word or a group, repeated as the number after it says.  Return what comes next. */
 static const char *item(struct vm_body *body, const char *s, bool emit)
 {
 	const char *name = s, *inside = NULL;

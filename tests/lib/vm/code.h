@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The code of a measured region: what the guest executes between enabling and disabling its
- * counters.  It is written in words, so that it is known which instructions KVM emulates.
+ * counters.  It is written in words, so that a test knows which instructions KVM emulates.
  *
  *	code = { item }, separated by blanks
  *	item = ( word | "(" code ")" | "user{" code "}" | "invalid{" code "}" ) [ "*" times ]
@@ -15,31 +15,31 @@
  *	smi		request an SMI, which comes three instructions later
  * Emulated by KVM, in any mode:
  *	cpuid
- *	rdpmc		of counter 0; emulated only if the guest cannot have all counters
+ *	rdpmc		of counter 0; emulated only if the guest does not have all counters
  *	out-pic, in-pic	I/O of a device in KVM
  *	out-vmm, in-vmm	I/O of this program
- *	mmio-write, mmio-read	where no memory is
+ *	mmio-write, mmio-read	where there is no memory
  *	fep-nop, fep-jmp, fep-enter-leave	with the forced emulation prefix (KVM_FEP)
  *	hypercall
  * Emulated by KVM, kernel only:
  *	rdmsr, wrmsr	of MSRs that KVM always emulates
  *	wbinvd
- *	ipi		an IPI to nobody
+ *	ipi		an IPI to a CPU that does not exist
  *	deadline	WRMSR of the APIC timer's deadline
  *	ipi-hlt		an IPI to itself, and HLT
- * Loops, whose length is the next of the body's loop[]:
- *	loop		twice as many instructions, and one
- *	cpuids		as many CPUIDs; no PMI may come in between
+ * Loops; a loop takes its length from the next element of the body's loop[]:
+ *	loop		2 * length + 1 instructions
+ *	cpuids		length CPUIDs; no PMI may come in between
  *
- * Points, kernel only, at which the machine's counts are kept:
+ * Points, kernel only, at which the machine's counts are recorded:
  *	hook		OUT to this program, which calls the hook
- *	hook-mmio	the same by a write to where no memory is
- *	set		WRMSR of the next of the body's set[]
- *	get		RDMSR of the body's get
+ *	hook-mmio	the same, by a write to where there is no memory
+ *	set		WRMSR of the next element of the body's set[]
+ *	get		RDMSR of the MSR in the body's get
  *	status		RDMSR of the global status
  *
- * user{} runs its code in user mode.  invalid{} begins with a hook that has to make the guest's
- * state invalid, so that KVM emulates all of its code.
+ * user{} runs its code in user mode.  invalid{} begins with a hook that must make the guest's state
+ * invalid, so that KVM emulates all of its code.
  */
 #ifndef VM_CODE_H
 #define VM_CODE_H
@@ -47,7 +47,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A mix of all exits; two of them, because not all instructions may be executed by user code. */
+/* A mix of all kinds of VM-exits.  User mode cannot execute all of them, so it has its own. */
 #define VM_MIX_KERNEL								\
 	"nop*3 cpuid rdmsr nop*2 wrmsr rdpmc jmp out-pic in-pic out-vmm nop*5 in-vmm "	\
 	"mmio-write mmio-read fep-nop nop*2 fep-jmp hypercall wbinvd"
@@ -69,7 +69,7 @@ enum vm_op {
 struct vm_insn {
 	uint64_t next;		/* the address after it */
 	bool user, branch, emulated;
-	uint32_t times;		/* that it is executed */
+	uint32_t times;		/* how often it is executed */
 };
 
 struct vm_body {
@@ -85,16 +85,16 @@ struct vm_body {
 	unsigned int loops;
 	struct {
 		enum vm_op op;
-		uint64_t next;		/* the address after its emulated instruction */
-		uint64_t set;		/* the value that is written */
-		unsigned int insns;	/* from the reading of the counts to that instruction */
-		unsigned int truth;	/* the point with the counts; of invalid{}: before it */
+		uint64_t next;		/* the address after the point's emulated instruction */
+		uint64_t set;		/* the value to write */
+		unsigned int insns;	/* from reading the counts to that instruction */
+		unsigned int truth;	/* point with the counts; in invalid{}: before it */
 	} point[VM_POINTS];
 	struct vm_insn insn[VM_INSNS_MAX];
 	uint8_t code[8 * VM_INSNS_MAX];
 };
 
-/* Compile code, and a RET after it.  An unknown word ends the test with a message. */
+/* Compile code and append a RET.  An unknown word ends the test with a message. */
 void vm_body(struct vm_body *body, const char *code);
 
 /* The same in steps: an empty body, pieces of code. */
@@ -102,15 +102,15 @@ void vm_clear(struct vm_body *body);
 void vm_append(struct vm_body *body, const char *code);
 
 /*
- * Append instructions in hexadecimal: '>' after a branch, '*' after what KVM emulates, '^' after a
- * branch that KVM emulates.  They may use RAX to RDX only.
+ * Append instructions in hexadecimal.  '>' follows a branch, '*' an instruction that KVM emulates,
+ * '^' a branch that KVM emulates.  They may use RAX to RDX only.
  */
 void __attribute__((format(printf, 2, 3))) vm_emit(struct vm_body *body, const char *format, ...);
 
-/* A 32-bit number as it stands in code; the program is linked low, so that addresses fit. */
+/* A 32-bit number as it is in code.  Addresses fit, because the program is linked low. */
 #define VM_WORD(n)	__builtin_bswap32((uint32_t)(uint64_t)(n))
 
-/* Append the ways to user mode, which has the right to do I/O there, and back. */
+/* Append the way to user mode, which may do I/O, and the way back. */
 void vm_emit_user(struct vm_body *body);
 void vm_emit_kernel(struct vm_body *body);
 

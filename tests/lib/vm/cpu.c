@@ -106,7 +106,7 @@ void vm_set_cpuid(struct vm *vm)
 			e->ecx |= 1 << 24 | 1 << 21;	/* the timer's deadline mode, x2APIC */
 		if (e->function == 0x80000022) {
 			vm_seen.offers_v2 = e->eax & 1;
-			/* Without PerfMonV2 the PMU is the same on all bases. */
+			/* Without PerfMonV2, the guest's PMU is the same on all bases. */
 			if (!vm_perfmon_v2 && !getenv("VM_PERFMON_V2"))
 				e->eax &= ~1U;
 		}

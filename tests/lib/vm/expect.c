@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a counter of a measured region must hold: where it started, plus what the machine counted,
- * plus what KVM emulated.
+ * The value that a counter of a measured region must have: where it started, plus what the machine
+ * counted, plus what KVM emulated.
  */
 #include "vm.h"
 
-/* What vm_pmi_entry executes before it reads the machine's count of the kernel's instructions. */
+/* Instructions of vm_pmi_entry before it reads the machine's count of kernel instructions. */
 #define VM_PMI_INSNS	11
 
 static bool counts(const struct vm_counter *c, const struct vm_insn *insn)
@@ -73,7 +73,7 @@ uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to)
 
 	if (c->event != VM_INSNS || !(c->privilege & VM_KERNEL))
 		return n;
-	/* The WRMSRs of the ends: at the first its own and later ones, at the last earlier ones. */
+	/* WRMSRs of the ends: at the first one its own and later ones, at the last earlier ones. */
 	if (!vm_seen.global)
 		n += (from == VM_BEGIN ? s->frame.on.n - vm_write(i) : 0) +
 		     (to == VM_END ? vm_write(i) : 0);
@@ -81,7 +81,7 @@ uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to)
 		uint64_t rip = vm_seen.pmi[p].rip;
 
 		/*
-		 * A PMI outside of the code is in vm_switch; tests have PMIs only in that of the
+		 * A PMI outside of the code is in vm_switch.  Tests have such PMIs only at the
 		 * first end.
 		 */
 		if (rip < first || rip > last)
@@ -89,7 +89,7 @@ uint64_t vm_events(const struct vm_region *s, unsigned int i, int from, int to)
 		if ((from == VM_BEGIN || rip > after) && (to == VM_END || rip <= before))
 			n += VM_PMI_EMULATED;
 	}
-	/* Ends of other interrupts; regions that have these have no points. */
+	/* The EOIs of other interrupts.  Regions with these have no points. */
 	n += vm_seen.eoi ? 0 : s->irqs;
 	return n;
 }
@@ -110,7 +110,7 @@ uint64_t vm_pmi_events(const struct vm_region *s, unsigned int i, int from, unsi
 		now += insns ? pmi->insns_kernel - VM_PMI_INSNS : pmi->branches_kernel;
 	if (c->privilege & VM_USER)
 		now += insns ? pmi->insns_user : pmi->branches_user;
-	/* On AMD the VM-entry that injects the PMI counts in the PMI's handler. */
+	/* On AMD, the VM-entry that injects the PMI counts in the PMI's handler. */
 	if (vm_seen.amd && insns && c->privilege & VM_KERNEL)
 		now--;
 	n = now - vm_truth(s, i, from) +
@@ -121,9 +121,9 @@ uint64_t vm_pmi_events(const struct vm_region *s, unsigned int i, int from, unsi
 }
 
 /*
- * perf rounds a period of 1 up to 2 (x86_perf_event_set_period()), so a PMI is one event late if an
- * emulated event, after which the counter is set anew, left one event to go.  Return true if the
- * last event but one before @rip was emulated.
+ * perf rounds a period of 1 up to 2 (x86_perf_event_set_period()).  After an emulated event KVM
+ * sets the counter again, so a PMI is one event late if that event left one event to go.  Return
+ * true if the second to last event before @rip was emulated.
  */
 static bool one_to_go(const struct vm_region *s, unsigned int i, uint64_t rip)
 {
@@ -188,17 +188,17 @@ void vm_check(const struct vm_region *s, const char *what)
 		now = value + vm_events(s, 0, from, op ? (int)place : VM_END);
 		if (op == VM_OP_STATUS) {
 			/*
-			 * A test reads the status before a PMI only: the PMI's handler clears it.
+			 * A test reads the status only before a PMI: the PMI's handler clears it.
 			 */
 			snprintf(line, sizeof(line), "%s: status, point %u", what, place);
 			check_equal(line, vm_seen.point[place].value, now > VM_MASK ? bit : 0,
-				    "set if it has passed its end");
+				    "set if the counter has overflowed");
 			continue;
 		}
 		if (!op) {
 			snprintf(line, sizeof(line), "%s: at the end", what);
 			check_equal(line, vm_signed(c->value), vm_signed(now),
-				    "from the last write on, the machine's count and KVM's");
+				    "since the last write: the machine's count and KVM's");
 		} else if (op == VM_OP_GET) {
 			snprintf(line, sizeof(line), "%s: read, point %u", what, place);
 			check_equal(line, vm_signed(vm_seen.point[place].value), vm_signed(now),
@@ -208,7 +208,7 @@ void vm_check(const struct vm_region *s, const char *what)
 		if (now > VM_MASK && c->interrupt && pmis < vm_seen.pmis) {
 			snprintf(line, sizeof(line), "%s: PMI %u, too late by", what, pmis);
 			check_equal(line, vm_pmi_late(s, 0, from, pmis, VM_MASK + 1 - value), 0,
-				    "it comes at once, or as perf can");
+				    "it comes at once, or as soon as perf can");
 			wrong += !vm_seen.amd && vm_seen.pmi[pmis].status != bit;
 		}
 		pmis += now > VM_MASK;
@@ -219,10 +219,10 @@ void vm_check(const struct vm_region *s, const char *what)
 	}
 	snprintf(line, sizeof(line), "%s: PMIs", what);
 	check_equal(line, vm_seen.pmis, c->interrupt ? pmis : 0,
-		    "one each time that it passes its end");
+		    "one for each overflow");
 	if (!vm_seen.amd) {
 		snprintf(line, sizeof(line), "%s: status", what);
 		check_equal(line, s->status | wrong, c->interrupt ? 0 : pmis ? bit : 0,
-			    "for a PMI to find and to clear");
+			    "a PMI finds and clears it");
 	}
 }

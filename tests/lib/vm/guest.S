@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest's code that has to be known to the instruction: both ends of a measured region, and the
- * entries of exceptions and interrupts.
+ * The guest's code whose instructions have to be known exactly: both ends of a measured region, and
+ * the entries of exceptions and interrupts.
  */
 #include "layout.h"
 
-/* The mark instruction, MARK_INSN of mark.h. */
+/* The magic instruction, MARK_INSN of mark.h. */
 .macro mark
 	.byte	0x66, 0x87, 0xdb
 .endm
 
-/* Five instructions: store a count of the machine at RBP, and advance RBP. */
+/* Store a count of the machine at RBP and advance RBP: five instructions. */
 .macro store_count index
 	mov	vm_ask, %rax
 	mov	$\index, %ecx
@@ -53,18 +53,19 @@
 	.text
 
 /*
- * Read the machine's counts, then write MSRs to enable or disable counters.  RSI is the struct
- * vm_switch, RBP where the counts go.
+ * Read the machine's counts, then write MSRs to enable or disable counters.  RSI points to the
+ * struct vm_switch, RBP to where the counts go.
  *
- * The same code runs at both ends of a measured region.  What it executes before the WRMSR is seen
- * by the machine alone at the first end and by the counter alone at the last one, and vice versa
- * what it executes after the WRMSR, so both cancel.  This holds for instructions, branches and
- * AMD's VMRUNs, which count in the guest, and for each of several counters.
+ * The same code runs at both ends of a measured region.  At the first end, the machine alone counts
+ * what it executes before the WRMSR, and at the last end the counter alone does.  For what it
+ * executes after the WRMSR it is the other way round.  So both cancel.  This holds for
+ * instructions, branches and AMD's VMRUNs, which count in the guest, and for each of several
+ * counters.
  *
- * The n WRMSRs that KVM emulates do not cancel: at the first end counter i counts its own and those
- * after it, at the last end those before it, in total always n.
+ * The n WRMSRs that KVM emulates do not cancel.  At the first end, counter i counts its own and
+ * those after it; at the last end it counts those before it.  That is n in total.
  *
- * A page fault is a VM-exit, so all pages are touched before the first count is read; the alignment
+ * A page fault is a VM-exit, so touch all pages before reading the first count.  The alignment
  * keeps the code in one page.
  */
 	.balign	512
@@ -104,7 +105,7 @@ vm_region_asm:
 	pop_callee_saved
 	ret
 
-/* A call from the host: RDI is the function, RSI its argument. */
+/* Start of a call from the host: RDI is the function, RSI its argument. */
 	.globl	vm_entry
 vm_entry:
 	mov	%rdi, %rax
@@ -113,9 +114,7 @@ vm_entry:
 	out	%al, $PORT_DONE
 	ud2
 
-/*
- * A PMI, as an NMI or by a vector.  What is pushed is a struct vm_pmi, from its end to its start.
- */
+/* A PMI, as an NMI or by a vector.  It pushes a struct vm_pmi, from its end to its start. */
 	.globl	vm_pmi_entry
 vm_pmi_entry:
 	push_registers
@@ -137,16 +136,14 @@ vm_irq_entry:
 	pop_registers
 	iretq
 
-/* INT of user code: continue after it, in the kernel. */
+/* The INT that ends user mode: continue after it, in the kernel. */
 	.globl	vm_to_kernel
 vm_to_kernel:
 	pop	%rcx
 	mov	vm_kernel_rsp, %rsp
 	jmp	*%rcx
 
-/*
- * A #GP skips its instruction, which has two bytes as RDMSR, WRMSR and RDPMC have, and is counted.
- */
+/* A #GP: count it and skip its instruction.  RDMSR, WRMSR and RDPMC have two bytes. */
 	.globl	guest_gp_entry
 guest_gp_entry:
 	add	$8, %rsp

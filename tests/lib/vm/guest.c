@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the guest executes besides the code of a measured region; it does without the C library. */
+/* What the guest executes besides the code of a measured region, without the C library. */
 #include "vm.h"
 #include "vm/layout.h"
 
@@ -67,7 +67,7 @@ void vm_guest_prepare(void *unused)
 	*(volatile uint64_t *)vm_gdt;
 	*(volatile uint32_t *)vm_tss;
 	wrmsr(MSR_X2APIC_SVR, 0x1ff);
-	wrmsr(MSR_X2APIC_LVTT, 0x50000);		/* masked; by deadline */
+	wrmsr(MSR_X2APIC_LVTT, 0x50000);		/* masked, deadline mode */
 }
 
 void vm_guest_wake(void)

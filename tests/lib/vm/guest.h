@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest: its memory, which both sides see, and what it executes (guest.S, guest.c).  Functions
- * of the guest cannot use the C library.
+ * The guest: its memory, which both sides see, and its code (guest.S, guest.c).  Functions of the
+ * guest cannot use the C library.
  */
 #ifndef VM_GUEST_H
 #define VM_GUEST_H
@@ -18,11 +18,11 @@
 #define VM_IRQ		0x41
 #define VM_LEAVE	0x80		/* INT of user code, to return to the kernel */
 #define VM_DONE		0xe0		/* ports that end KVM_RUN: end of a call, */
-#define VM_FAULT	0xe1		/* exception that is not expected, */
-#define VM_NOTHING	0xe2		/* an exit to this program that means nothing, */
+#define VM_FAULT	0xe1		/* unexpected exception, */
+#define VM_NOTHING	0xe2		/* an exit to this program without effect, */
 #define VM_HOOK		0xe3		/* call the hook */
 
-#define VM_TRIES	30		/* repetitions because of ticks of the host */
+#define VM_TRIES	30		/* repetitions until no tick of the host disturbs */
 
 #define VM_WIDTH	48		/* bits of a counter */
 #define VM_MASK		((1ULL << VM_WIDTH) - 1)
@@ -76,8 +76,8 @@ struct vm_frame {
 } __attribute__((aligned(512)));
 
 /*
- * A PMI: the machine's counts when the handler began, the guest's registers, and the global status
- * that the handler found.
+ * A PMI: the machine's counts at the beginning of the handler, the guest's registers, and the
+ * global status that the handler found.
  */
 struct vm_pmi {
 	uint64_t interrupts, branches_user, branches_kernel, insns_user, insns_kernel;
@@ -86,7 +86,7 @@ struct vm_pmi {
 	uint64_t status;
 };
 
-/* A point of the region's code at which the machine's counts are kept, and the value read there. */
+/* A point of the region's code: the machine's counts there, and the value that was read. */
 struct vm_point {
 	uint64_t branches_user, branches_kernel, insns_user, insns_kernel;
 	uint64_t value;
@@ -94,25 +94,25 @@ struct vm_point {
 
 #define VM_PMIS		16
 
-/* What both sides share. */
+/* Variables that both sides use. */
 extern struct vm_shared {
 	struct vm_pmi pmi[VM_PMIS];
 	struct vm_point point[VM_POINTS];
 	unsigned int pmis, irqs;
 	bool amd;
-	bool fixed_vector;	/* PMIs come by VM_PMI and not as NMIs */
-	bool mediated;		/* the vPMU is a mediated one */
-	bool rdpmc;		/* RDPMC is no VM-exit: there are no counters to hide */
+	bool fixed_vector;	/* PMIs come by vector VM_PMI, not as NMIs */
+	bool mediated;		/* the vPMU is mediated */
+	bool rdpmc;		/* RDPMC does not exit: no counter has to be hidden */
 	bool metrics;		/* KVM offers PERF_METRICS */
-	bool eoi;		/* the end of an interrupt is no VM-exit */
+	bool eoi;		/* the end of an interrupt does not exit */
 	bool global;		/* Intel: the guest accesses the global registers itself */
-	bool offers_v2;		/* AMD: KVM offers PerfMonV2, and with it global registers */
+	bool offers_v2;		/* AMD: KVM offers PerfMonV2, which has global registers */
 	unsigned int general;	/* general counters that the guest has */
-	unsigned int fewer;	/* the same, if the CPU has more; else 0 */
+	unsigned int fewer;	/* the same if the CPU has more, else 0 */
 	unsigned int fixed;	/* fixed counters that KVM offers */
 } vm_seen;
 
-/* An exception that is not expected: where the CPU has pushed its frame. */
+/* An unexpected exception: the frame that the CPU has pushed. */
 struct vm_fault {
 	uint64_t vector, error, rip, cs, flags, rsp, ss;
 };
@@ -127,8 +127,8 @@ extern uint32_t vm_tss[26];
 extern uint8_t vm_stack[5][16384];
 #define VM_TOP(stack)	((uint64_t)(vm_stack[stack] + sizeof(vm_stack[stack])))
 
-extern uint64_t vm_kernel_rsp;		/* of user code, when it returns to the kernel */
-extern const uint64_t vm_ask;		/* RAX of a mark that reads a count */
+extern uint64_t vm_kernel_rsp;		/* the stack when user mode returns to the kernel */
+extern const uint64_t vm_ask;		/* RAX of a magic instruction that reads a count */
 extern const struct vm_far_pointer {
 	uint32_t offset;
 	uint16_t selector;
@@ -140,32 +140,31 @@ extern char guest_gp_entry[];
 void vm_region_asm(struct vm_frame *frame);
 
 /*
- * What KVM emulates of the PMI's handler: reading and clearing the status, unless the guest
- * executes these itself, writing LVTPC, and the end of interrupt.
+ * The instructions that KVM emulates in the PMI's handler: reading and clearing the status, unless
+ * the guest accesses it itself, writing LVTPC, and the end of interrupt.
  */
 #define VM_PMI_EMULATED	((vm_seen.amd ? 0 : vm_seen.global ? 1 : 3) +		\
 			 (vm_seen.fixed_vector && !vm_seen.eoi ? 1 : 0))
 
-/* What vm_switch executes from its reading of the kernel's instructions to WRMSR number @i. */
+/* Instructions of vm_switch from reading the kernel's instructions to WRMSR number @i. */
 #define VM_SWITCH_INSNS(i)	(3 + 3 * 5 + 1 + 3 + 6 * (i))
 
 /*
- * Touch all that the CPU reads when it delivers an event, and set up the APIC.  An event that
- * faults while it is delivered would be delivered again by KVM, which is not the subject of any
- * test.
+ * Touch all memory that the CPU reads when it delivers an event, and set up the APIC.  KVM would
+ * repeat the delivery of an event that faults meanwhile, and that is not the subject of any test.
  */
 void vm_guest_prepare(void *unused);
 
-/* Enable a selector that counts in no mode, to have a mediated vCPU's PMU loaded. */
+/* Enable a selector that counts in no mode, so that KVM loads a mediated vCPU's PMU. */
 void vm_guest_wake(void);
 
-/* Wake the vCPU's PMU, and exit N times, by CPUID. */
+/* Wake the vCPU's PMU and execute N CPUIDs, which exit. */
 void vm_guest_exits(void *n);
 
-/* Set the counters of a struct vm_region to their start, run its code, read the counters. */
+/* Set the counters of a struct vm_region to their start, run its code, and read them. */
 void vm_guest_region(void *argument);
 
-/* Instructions that may fault: a #GP is counted, and skips its instruction of two bytes. */
+/* Instructions that may fault.  A #GP is counted and skips the instruction. */
 extern volatile uint32_t guest_faults;
 
 static inline bool try_rdmsr(uint32_t msr, uint64_t *value)

@@ -31,7 +31,7 @@ int64_t vm_host_event_delta(int fd, void (*run)(void))
 	unsigned int i, tries = 0;
 	uint64_t width = -1;
 
-	/* The first reading has page faults; the narrowest one has neither these nor interrupts. */
+	/* The first reading has page faults.  The narrowest has neither these nor interrupts. */
 	for (i = 0; i < 5; i++) {
 		before = take_reading(fd);
 		if (before.width < width)
@@ -41,7 +41,7 @@ int64_t vm_host_event_delta(int fd, void (*run)(void))
 		before = take_reading(fd);
 		run();
 		after = take_reading(fd);
-		must(++tries < VM_TRIES, "the host's ticks leave the readings in peace");
+		must(++tries < VM_TRIES, "readings without a tick of the host");
 	} while (before.width != width || after.width != width);
 	return (after.count - before.count) - (after.truth - before.truth);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What guest.S knows of C: offsets in structures, and numbers of enums.  guest.c asserts each of
- * them, so that a change of one side alone does not compile.
+ * What guest.S knows of C: offsets in structures and values of enums.  guest.c asserts each of
+ * them, so that a change on one side only does not compile.
  */
 #ifndef VM_LAYOUT_H
 #define VM_LAYOUT_H
@@ -19,7 +19,7 @@
 #define SWITCH_VALUE		16
 #define SWITCH_NEXT		16	/* from one write to the next */
 
-/* struct vm_pmi, up to what vm_pmi_entry saves before the counts */
+/* struct vm_pmi: the size of the counts, which come before the registers */
 #define PMI_REGISTERS		40
 
 /* enum mark_index */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Measured regions: counters, and running the region until the host has not disturbed its ends. */
+/* Measured regions: counters, and running a region until its ends are undisturbed. */
 #include "vm.h"
 
 const char *const vm_privileges[] = { "", "user", "kernel", "user and kernel" };
@@ -28,7 +28,7 @@ uint64_t vm_bit(const struct vm_counter *c)
 
 int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
 {
-	/* Intel has one write, of the global control. */
+	/* Intel has one write, to the global control. */
 	unsigned int n = vm_seen.global ? 0 : f->on.n;
 
 	return f->truth[end][EXITS_AFTER] - f->truth[end][EXITS] - n;
@@ -37,8 +37,8 @@ int64_t vm_interruptions(const struct vm_frame *f, unsigned int end)
 bool vm_ends_are_alike(const struct vm_frame *f)
 {
 	/*
-	 * A mediated vCPU that has no selector enabled, or only such that the event filter denies,
-	 * exits for its write.  One exit more is no harm on Intel, where exits do not count.
+	 * A mediated vCPU whose selectors are all disabled, or denied by the event filter, exits
+	 * for its write.  One more exit does not matter on Intel, where exits do not count.
 	 */
 	int64_t most = vm_seen.global;
 
@@ -71,6 +71,6 @@ void vm_measure(struct vm *vm, struct vm_region *s)
 			vm->before(vm);
 		s->interrupts = mark_read(TRUTH_EXITS_BY_REASON + SVM_EXIT_INTR);
 		vm_call(vm, vm_guest_region, s);
-		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
+		must(++tries < VM_TRIES, "a measured region without a tick of the host");
 	} while (!s->interrupted && !vm_ends_are_alike(f));
 }

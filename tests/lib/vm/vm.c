@@ -39,7 +39,7 @@ void vm_gate(unsigned int vector, const char *handler, unsigned int stack)
 	vm_idt[vector].high = entry >> 32;
 }
 
-/* What is known about the guest before it runs. */
+/* Find out what the guest's PMU will be like. */
 static void look_around(void)
 {
 	vm_seen.amd = on_amd();
@@ -96,9 +96,7 @@ static void fill_tables(void)
 	vm_gdt[UCODE / 8] = 0x00affb000000ffff;
 	vm_gdt[TSS / 8] = 0x00008b0000000067 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
 	vm_gdt[TSS / 8 + 1] = tss >> 32;
-	/*
-	 * The TSS names a stack for PMIs and interrupts (1), faults (2), the end of user mode (3).
-	 */
+	/* The TSS has a stack for PMIs and interrupts (1), faults (2), the end of user mode (3). */
 	for (i = 0; i < 3; i++)
 		memcpy((char *)vm_tss + 0x24 + 8 * i, &(uint64_t) { VM_TOP(1 + i) }, 8);
 	for (i = 0; i < 256; i++) {
@@ -177,7 +175,7 @@ static void __attribute__((noreturn)) report_end(struct vm *vm, int status, int 
 		      (unsigned long long)vm_fault->vector, (unsigned long long)vm_fault->error,
 		      (unsigned long long)vm_fault->rip, (unsigned long long)vm_fault->cs & 3);
 	else if (late)
-		check(0, "the guest ends in %d seconds; it is at %#llx", LIMIT, regs.rip);
+		check(0, "the guest ends within %d seconds; it is at %#llx", LIMIT, regs.rip);
 	else
 		check(0, "the guest runs; KVM_RUN: status %d, errno %d, reason %u, suberror %u, "
 		      "at %#llx",
@@ -186,8 +184,8 @@ static void __attribute__((noreturn)) report_end(struct vm *vm, int status, int 
 }
 
 /*
- * Handle a VM-exit to this program: call the hook, or end the call.  Return false if it is not
- * expected.
+ * Handle a VM-exit to this program: call the hook, or end the call.  Return false if the exit is
+ * unexpected.
  */
 static bool handle_exit(struct vm *vm, bool *done)
 {
