@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a VM-exit costs: instructions of the host, and accesses to the PMU's registers, for each of 1000 CPUIDs of the guest:
+ * What a VM-exit costs: instructions of the host and accesses to the PMU's registers, for each of
+ * 1000 CPUIDs of the guest:
  *
- *	idle	with no counter on
- *	active	with instructions, branches and cycles, all far from their ends, as perf stat has them
- *	beside	the same, while perf record -a counts cycles of the host: an event that excludes guests
- *	near	the same some 2^20 events from their ends, as for a sampling period
+ *	idle	with no counter enabled
+ *	active	with counters of instructions, branches and cycles, all far from overflow, as perf
+ *		stat sets them
+ *	beside	the same, while perf record -a counts cycles of the host: an event that excludes
+ *		guests
+ *	near	the same, 2^20 events from overflow, as for a sampling period
  *
- * and of what else a guest does with a counter:
+ * What else a guest does with a counter costs:
  *
- *	rdpmc	a counter is read by RDPMC, where that exits
- *	control	the global control is written, where that exits; with a global control only
- *	event	an event is put on a counter, read, and taken off, with the accesses that Linux's driver makes for it
- *	sample	a counter overflows, its PMI is taken, and the counter is read and set again, with the accesses of that driver
- *	pmi	a counter overflows, and its PMI is taken: the measured region beside the same one without it
+ *	rdpmc	read a counter by RDPMC, where that exits
+ *	control	write the global control, where that exits; only with a global control
+ *	event	enable an event on a counter, read it, and disable it, with the accesses of Linux's
+ *		driver
+ *	sample	let a counter overflow, take its PMI, read and set the counter, with the accesses of
+ *		that driver
+ *	pmi	let a counter overflow and take its PMI: a measured region with it minus the same
+ *		region without it
  *
- * Instructions are those of the exit, event or measured region that has the fewest: without an interrupt of the host, it has always
- * the same.  Accesses are those of the turn, of three, that has the fewest: a guest that the host has put and loaded in
- * between has eighty more.
+ * The number of instructions is that of the exit, event or measured region that has the fewest:
+ * all that no interrupt of the host disturbs have the same.  The number of accesses is that of the
+ * best of three turns: if the host puts and loads the guest's PMU meanwhile, that adds eighty.
  */
 #include <sched.h>
 
@@ -52,7 +58,7 @@ static uint32_t selector_msr(unsigned int i)
 	return vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i;
 }
 
-/* What has a global control: Intel's, and AMD's from PerfMonV2 on. */
+/* The MSR of the global control, or 0: Intel has one, AMD has one with PerfMonV2. */
 static uint32_t global_ctrl_msr;
 
 static void global_ctrl(uint64_t value)
@@ -61,7 +67,7 @@ static void global_ctrl(uint64_t value)
 		wrmsr(global_ctrl_msr, value);
 }
 
-/* As perf record -a has one on each CPU, and the vCPU stays on this one. */
+/* An event as perf record -a opens on each CPU, here on one, on which the vCPU stays. */
 static int host_event(void)
 {
 	struct perf_event_attr attr = {
@@ -105,7 +111,7 @@ static void guest(void *argument)
 		wrmsr(selector_msr(i), 0);
 }
 
-/* One instruction N times, while a counter counts. */
+/* Execute one instruction N times while a counter counts. */
 static void guest_insn(void *argument)
 {
 	unsigned int i, a, d;
@@ -157,7 +163,7 @@ static void guest_event(void *unused)
 	read_all(1);
 }
 
-/* From one PMI of a counter to the next, which is as far as the code is long. */
+/* From one PMI of a counter to the next: in each turn the counter overflows once. */
 static void guest_sample(void *unused)
 {
 	unsigned int i, a, d;
@@ -189,8 +195,9 @@ static void guest_sample(void *unused)
 }
 
 /*
- * For tests/tool/cost.py and make run: how often it was done, or the exits of what does nothing else; instructions of the host
- * for one; accesses of the PMU by host and guest, and exits, for all.
+ * Report a cost to tests/tool/cost.py and tools/demo/demo.py: the number of times, or of exits if
+ * the code does nothing but exit; the host's instructions for one time; for all times, accesses to
+ * the PMU by the host and by the guest, and VM-exits.
  */
 static void say_cost(const char *what, uint64_t times, bool exits)
 {
@@ -200,7 +207,7 @@ static void say_cost(const char *what, uint64_t times, bool exits)
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
 }
 
-/* The measured region with a PMI, less the one without. */
+/* The measured region with a PMI minus the one without. */
 static void pmi_alone(struct vm *vm)
 {
 	static struct vm_body body;
@@ -232,7 +239,7 @@ static void pmi_alone(struct vm *vm)
 	say_cost("pmi", 1, true);
 }
 
-/* Three turns, and of these the one with the fewest accesses. */
+/* Take three turns and keep the one with the fewest accesses. */
 static void turns(struct vm *vm, void (*what)(void *), void *argument)
 {
 	struct reading best[2];
@@ -273,7 +280,7 @@ int main(void)
 	say_cost("event", N, true);
 	turns(&vm, guest_sample, NULL);
 	say_cost("sample", N, true);
-	check_equal("PMIs of the samples", vm_seen.pmis, N, "one each");
+	check_equal("PMIs of the samples", vm_seen.pmis, N, "one per sample");
 	pmi_alone(&vm);
 	vm_close(&vm);
 	return check_done();

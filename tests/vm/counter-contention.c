@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: when the host has taken all counters of the CPU and given them back, a guest's counter counts on.  With a mediated vPMU
- * it never stops; with a perf-based one it may stand for as long as there is no counter for it, and no longer.
+ * Rule: after the host has taken all counters of the CPU and given them back, a guest's counter
+ * counts again.  With a mediated vPMU it never stops.  With a perf-based vPMU it stops while there
+ * is no counter for it, but no longer.
  *
- * The host takes them by pinned events of the CPU, as its watchdog and monitoring do; perf then puts KVM's event, which is
- * pinned too, in the error state, out of which nobody but KVM can bring it.  Nothing that the counter counts is emulated, so
- * that KVM has no other reason to look at it.
+ * The host takes the counters by pinned events of the CPU, as its watchdog and monitoring do.  perf
+ * then puts KVM's event, which is pinned too, into the error state, and only KVM can bring it back.
+ * Except in the last row, KVM emulates none of the events that the counter counts, so it has no
+ * other reason to look at the counter.
  */
 
 #include "perf.h"
@@ -34,7 +36,7 @@ static void give_back(void)
 		close(fd[--opened]);
 }
 
-/* At the first point all counters are taken, at the second they are given back; at the others nothing happens. */
+/* Take all counters at the first point, give them back at the second, do nothing at the others. */
 static void hook(struct vm *unused)
 {
 	(void)unused;
@@ -60,7 +62,7 @@ static const struct {
 	enum vm_event event;
 	bool interrupt;
 } rows[] = {
-	/* OUT is no branch: KVM emulates none of what is counted. */
+	/* OUT is not a branch: KVM emulates none of the events that are counted. */
 	{ "branches",
 	  "(nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90 hook (nop jmp)*90",
 	  VM_BRANCHES, false },
@@ -93,17 +95,19 @@ int main(void)
 		taken = vm_events(&s, 0, 0, 1);
 		last = vm_events(&s, 0, 1, VM_END);
 		want = vm_seen.mediated ? all : all - taken;
-		note("%s: counted %llu of %llu; %llu while all counters were the host's, %llu after that", rows[row].what,
-		     (unsigned long long)s.counter[0].value, (unsigned long long)all, (unsigned long long)taken,
-		     (unsigned long long)last);
-		/* What KVM emulates it counts in any case. */
-		check_between(rows[row].what, s.counter[0].value, want, all, "all but what it may stand for");
-		/* An end after that time has to be told. */
+		note("%s: counted %llu of %llu; %llu while the host had all counters, %llu later",
+		     rows[row].what, (unsigned long long)s.counter[0].value,
+		     (unsigned long long)all, (unsigned long long)taken, (unsigned long long)last);
+		/* KVM counts what it emulates in any case. */
+		check_between(rows[row].what, s.counter[0].value, want, all,
+			      "all but what it may miss");
+		/* KVM has to report an overflow after that time. */
 		if (!rows[row].interrupt)
 			continue;
 		s.counter[0].start = -(all - 20) & VM_MASK;
 		vm_measure(&vm, &s);
-		check_equal("PMIs, the counter has passed its end", vm_seen.pmis, s.counter[0].value < 100, "one if it has");
+		check_equal("PMIs, the counter has overflowed", vm_seen.pmis,
+			    s.counter[0].value < 100, "one if it has");
 		if (vm_seen.mediated)
 			check_equal("PMIs", vm_seen.pmis, 1, "the counter is the guest's own");
 		s.counter[0].start = 0;

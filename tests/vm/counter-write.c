@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a write to a counter that runs sets it, whatever perf has counted until then, and however much KVM has emulated.
+ * Rule: a write to a running counter sets it, whatever perf has counted and however many events KVM
+ * has emulated before.
  *
- * What is read after the write is what was written and the events since, and the counter passes its end as many events
- * after the write as it then had to go: not later, and not because of what it counted before.
+ * A read after the write returns the written value plus the events since.  The counter overflows
+ * that many events after the write as the value demands: not later, and not because of what it
+ * counted before.
  */
 #include "vm.h"
 
@@ -13,7 +15,7 @@ static struct vm_region s;
 
 #define MINUS(n)	((1ULL << VM_WIDTH) - (n))
 
-/* Where the counter does not count the WRMSR itself, nothing but the write makes KVM look at it. */
+/* If the counter does not count the WRMSR itself, only the write makes KVM look at it. */
 static const struct {
 	const char *what, *code;
 	uint64_t start, set[2];
@@ -28,23 +30,23 @@ static const struct {
 	{ "set to zero", "nop*30 cpuid set get nop*30 get", 0, { 0, 0 }, VM_INSNS, VM_KERNEL },
 	{ "a small value after many events",
 	  "nop*300 set nop*400 get nop*9", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value after many, then emulated ones",
+	{ "a small value after many events, then emulated ones",
 	  "nop*300 set nop*50 (cpuid nop*3)*9 get nop*300", 0, { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "a small value near the end",
+	{ "a small value near overflow",
 	  "nop*9 cpuid set nop*200 get nop*9", MINUS(200), { 10, 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end after many events",
+	{ "an overflow after many events",
 	  "nop*300 set nop*100 get nop*30", 0, { MINUS(60), 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end at an emulated one",
+	{ "an overflow at an emulated event",
 	  "nop*300 set nop*10 (cpuid nop*3)*9 get nop*30",
 	  0, { MINUS(40), 0 }, VM_INSNS, VM_KERNEL },
-	{ "an end much later than the old one",
+	{ "an overflow much later than before",
 	  "nop*100 set nop*300 get nop*30", MINUS(150), { MINUS(280), 0 }, VM_INSNS, VM_KERNEL },
-	{ "two ends",
+	{ "two overflows",
 	  "nop*100 set nop*100 get set nop*100 get nop*30",
 	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_KERNEL },
 	{ "to the last value",
 	  "nop*100 set nop*100 get nop*9", 0, { MINUS(1), 0 }, VM_INSNS, VM_KERNEL },
-	{ "after an end",
+	{ "after an overflow",
 	  "nop*50 set nop*100 get nop*9", MINUS(30), { 5, 0 }, VM_INSNS, VM_KERNEL },
 
 	{ "user: a value",
@@ -55,13 +57,13 @@ static const struct {
 	{ "user: a small value, then emulated ones",
 	  "user{nop*300} set user{nop*50 (cpuid nop*3)*9 nop*300} get",
 	  0, { 10, 0 }, VM_INSNS, VM_USER },
-	{ "user: an end after many events",
+	{ "user: an overflow after many events",
 	  "user{nop*300} set user{nop*100} get user{nop*30}",
 	  0, { MINUS(60), 0 }, VM_INSNS, VM_USER },
-	{ "user: an end at an emulated one",
+	{ "user: an overflow at an emulated event",
 	  "user{nop*300} set user{nop*10 (fep-nop nop*3)*9 nop*9} get",
 	  0, { MINUS(16), 0 }, VM_INSNS, VM_USER },
-	{ "user: two ends",
+	{ "user: two overflows",
 	  "user{nop*100} set user{nop*100} set user{nop*100} get",
 	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
 	{ "user: two writes",
@@ -69,9 +71,9 @@ static const struct {
 	  0, { MINUS(60), MINUS(70) }, VM_INSNS, VM_USER },
 	{ "branches: a small value after many events",
 	  "jmp*300 set jmp*400 get", 0, { 10, 0 }, VM_BRANCHES, VM_KERNEL },
-	{ "branches: an end after many events",
+	{ "branches: an overflow after many events",
 	  "jmp*300 set jmp*100 get jmp*30", 0, { MINUS(60), 0 }, VM_BRANCHES, VM_BOTH },
-	{ "branches: an end at an emulated one",
+	{ "branches: an overflow at an emulated event",
 	  "jmp*300 set (jmp nop fep-jmp)*20 nop*9 jmp*9 get",
 	  0, { MINUS(20), 0 }, VM_BRANCHES, VM_KERNEL },
 };

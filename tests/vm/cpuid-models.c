@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a mediated vPMU is right for every model of a PMU that userspace may give to a guest, and RDPMC reads the guest's
- * counters only: it exits unless the guest has all counters of the machine.
+ * Rule: a mediated vPMU is correct for every model of a PMU that userspace may give a guest.  RDPMC
+ * reads the guest's counters only: it exits unless the guest has all counters of the machine.
  *
- * The count is known: the WRMSR that enables the counter counts itself, KVM has emulated it; on AMD so does the entry
- * after it; then the code in between.  The selector that is written to disable it is not counted.
+ * The count is known.  The WRMSR that enables the counter counts itself, because KVM emulates it,
+ * and on AMD so does the VM-entry after it.  Then the code in between counts.  The WRMSR that
+ * disables the counter does not count.
  */
 #include "vm.h"
 
@@ -17,12 +18,12 @@ static const struct model {
 	bool core;
 	bool rdpmc_exits, msr_exits, global_exits;
 } models[] = {
-	{ "all there is", 0, 2, 8, 3, 48, 0, 0, 0, 0 },
+	{ "all counters", 0, 2, 8, 3, 48, 0, 0, 0, 0 },
 	{ "version 1", 0, 1, 8, 0, 48, 0, 1, 0, 1 },
 	{ "fewer general counters", 0, 2, 4, 3, 48, 0, 1, 0, 1 },
 	{ "fewer fixed counters", 0, 2, 8, 2, 48, 0, 1, 0, 1 },
 	{ "narrower counters", 0, 2, 8, 3, 40, 0, 1, 1, 1 },
-	{ "PerfMonV2, all there is", 1, 2, 6, 0, 48, 1, 0, 0, 0 },
+	{ "PerfMonV2, all counters", 1, 2, 6, 0, 48, 1, 0, 0, 0 },
 	{ "PerfMonV2, fewer counters", 1, 2, 4, 0, 48, 1, 1, 0, 1 },
 	{ "core counters", 1, 1, 6, 0, 48, 1, 0, 0, 1 },
 	{ "four counters", 1, 1, 4, 0, 48, 0, 1, 0, 1 },
@@ -30,13 +31,13 @@ static const struct model {
 
 static const struct model *model;
 
-/* Three are all. */
+/* The model's fixed counters, relative to a CPU with three. */
 static unsigned int fixed(void)
 {
 	return model->fixed + vm_seen.fixed >= 3 ? model->fixed + vm_seen.fixed - 3 : 0;
 }
 
-/* "All" are those of the CPU, and fewer are fewer than that. */
+/* The model's general counters: all that the guest can have, or fewer than that. */
 static unsigned int counters(void)
 {
 	unsigned int all = model->amd ? 6 : 8, most = vm_seen.general - (model->counters != all);
@@ -86,7 +87,7 @@ static void guest(void *unused)
 	asm volatile("wrmsr\n\t.rept 100\n\tnop\n\t.endr\n\txor %%eax, %%eax\n\txor %%edx, %%edx\n\twrmsr"
 		     : "+a" (lo), "+d" (zero) : "c" (g.selector) : "memory");
 	g.exits[0] = mark_read(TRUTH_EXITS);
-	/* The two WRMSRs are exits in any case. */
+	/* The two WRMSRs always exit. */
 	g.disturbed = g.exits[0] - before - 2;
 	asm volatile("rdpmc" : "=a" (a), "=d" (d) : "c" (0));
 	g.rdpmc = (uint64_t)d << 32 | a;
@@ -101,14 +102,14 @@ static void guest(void *unused)
 	g.exits[3] = mark_read(TRUTH_EXITS);
 	if (!g.global)
 		return;
-	/* AMD's can be set, too, by the next register. */
+	/* On AMD another register sets bits of the status. */
 	if (g.global != MSR_CORE_PERF_GLOBAL_CTRL) {
 		wrmsr(g.status + 3, 2);
 		g.set = rdmsr(g.status) & 2;
 	}
 	wrmsr(g.status + 2, ~0ULL >> 62);
 	g.cleared = rdmsr(g.status);
-	/* With no selector changed after the control. */
+	/* Disable the control last, with no change of a selector after it. */
 	wrmsr(g.global, 1);
 	wrmsr(g.selector, g.select);
 	wrmsr(g.global, 0);
@@ -118,13 +119,16 @@ static void guest(void *unused)
 	wrmsr(g.selector, 0);
 }
 
-/* A tick of the host in between is an exit too, and on AMD its entry counts: two times in a row it does not come at one place. */
+/*
+ * A tick of the host in between is an exit, too, and on AMD the VM-entry after it counts.  It does
+ * not come at the same place twice in a row.
+ */
 static void ask(struct vm *vm)
 {
 	uint64_t last = 0, exits = 0;
 	unsigned int tries = 0;
 
-	/* From another start each time, for no value to be right that is of the time before. */
+	/* Use another start each time, so that no value of the time before is taken as correct. */
 	g.tries = 0;
 	do {
 		last = exits;
@@ -132,7 +136,7 @@ static void ask(struct vm *vm)
 		g.tries++;
 		vm_call(vm, guest, NULL);
 		exits = g.exits[3] - g.exits[0];
-		must(++tries < VM_TRIES, "the host's ticks leave the code in peace");
+		must(++tries < VM_TRIES, "the code without a tick of the host");
 	} while (g.disturbed || tries < 2 || exits != last);
 }
 
@@ -146,7 +150,7 @@ int main(void)
 		uint64_t want;
 
 		model = &models[i];
-		/* Without core counters it is a guest whose owner wants no PMU for it. */
+		/* A mediated vPMU takes a guest without core counters as one without a PMU. */
 		if (model->amd != on_amd() || (model->amd && !model->core && on_mediated()))
 			continue;
 		vm_open(&vm);
@@ -166,12 +170,15 @@ int main(void)
 			g.status = model->amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
 						MSR_CORE_PERF_GLOBAL_STATUS;
 		}
-		/* Twice: the first time brings in the pages, by exits that AMD counts. */
+		/*
+		 * Run it before: page faults of the first run are exits, whose VM-entries AMD
+		 * counts.
+		 */
 		vm_call(&vm, guest, NULL);
 		ask(&vm);
 		want = START + g.tries + 1 + NOPS + 2 + (model->amd ? 1 : 0);
 		note("%s", model->what);
-		check_equal("count", g.value, want, "the WRMSR, the nops, two more");
+		check_equal("count", g.value, want, "the WRMSR, the NOPs, two more");
 		check_equal("RDPMC", g.rdpmc, want, "the same");
 		check_equal("exits of RDPMC", g.exits[1] - g.exits[0], vm_seen.mediated ? model->rdpmc_exits || !vm_seen.rdpmc : 1,
 			    "one unless the guest has all counters");
@@ -183,13 +190,16 @@ int main(void)
 			check_equal("global control", g.read_global, 1, "as written");
 			check_equal("status", g.read_status, 0, "no overflow");
 		}
-		/* Its end, as the guest knows it; by the legacy MSRs that is a negative number. */
+		/*
+		 * Overflow at the guest's width.  The legacy MSRs take a negative number for that.
+		 */
 		g.start = model->amd ? (1ULL << model->width) - 50 : -50 & 0xffffffff;
 		want -= START + g.tries + 50;
 		ask(&vm);
-		check_equal("count after its end", g.value, want + g.tries, "it goes on from zero");
+		check_equal("count after its overflow", g.value, want + g.tries,
+			    "it continues from zero");
 		if (g.global)
-			check_equal("status after its end", g.read_status, 1, "overflow");
+			check_equal("status after its overflow", g.read_status, 1, "overflow");
 		if (g.global)
 			check_equal("status, cleared", g.cleared, 0, "as written to its reset");
 		if (g.global)

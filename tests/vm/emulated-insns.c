@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest's counter has every instruction that KVM emulates, once, beside those that the guest executed itself.
+ * Rule: a guest's counter has every instruction that KVM emulates, once, besides those that the
+ * guest executed itself.
  *
- * Each row is a measured region of a guest's code with one kind of exit, or a mix; each is counted in user mode, in the kernel
- * and in both, as instructions and as branches, by a general and, on Intel, by a fixed counter.
+ * Each row is a measured region of a guest's code with one kind of VM-exit, or a mix.  Each is
+ * counted in user mode, in the kernel and in both, as instructions and as branches, by a general
+ * counter and, on Intel, by a fixed counter.
  */
 #include "vm.h"
 
@@ -22,15 +24,15 @@ static const struct {
 	{ "RDPMC", "(nop rdpmc)*10 user{(nop rdpmc)*7} nop" },
 	{ "I/O in KVM", "(nop out-pic in-pic)*10 user{(nop out-pic in-pic)*7} nop" },
 	{ "I/O in user space", "(nop out-vmm in-vmm)*10 user{(nop out-vmm in-vmm)*7} nop" },
-	{ "memory that is not there",
+	{ "memory that does not exist",
 	  "(nop mmio-write mmio-read)*10 user{(nop mmio-write mmio-read)*7} nop" },
 	{ "forced", "(nop fep-nop)*10 user{(nop fep-nop)*7} nop" },
 	{ "forced branches", "(nop fep-jmp)*10 user{(nop fep-jmp)*7} nop" },
-	{ "forced ENTER and LEAVE, which are no branches",
+	{ "forced ENTER and LEAVE, which are not branches",
 	  "(nop fep-enter-leave)*10 user{(nop fep-enter-leave)*7} nop" },
 	{ "hypercall", "(nop hypercall)*10 user{(nop hypercall)*7} nop" },
 	{ "WBINVD", "(nop wbinvd)*10" },
-	{ "interrupts for nobody", "(nop ipi nop)*5" },
+	{ "IPIs to no CPU", "(nop ipi nop)*5" },
 	{ "deadlines", "(nop deadline)*10" },
 	{ "HLT", "(nop ipi-hlt nop)*5" },
 	{ "one after the other",

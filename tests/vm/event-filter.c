@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: an event that userspace denies the guest is not counted, be it executed or emulated; from the moment on at which
- * it is denied, to the moment at which it is allowed again.
+ * Rule: an event that userspace denies the guest is not counted, whether it is executed or
+ * emulated, from the moment at which it is denied to the moment at which it is allowed again.
  *
- * The filter changes while the guest waits for userspace to answer an OUT, which so counts by the new filter.
+ * The filter changes while the guest waits for userspace to answer an OUT, so that the OUT counts
+ * by the new filter.
  */
 #include "vm.h"
 
@@ -36,9 +37,9 @@ static const struct {
 	{ "denied and allowed before the next instruction",
 	  "nop*5 cpuid fep-nop hook hook hook fep-nop cpuid nop*5",
 	  0, { FREE, DENIED, FREE, DENIED } },
-	{ "denied, so it does not pass its end",
+	{ "denied, so it does not overflow",
 	  "(nop*5 cpuid fep-nop fep-jmp out-vmm)*9", -30, { DENIED } },
-	{ "denied before it passes its end",
+	{ "denied before it overflows",
 	  "nop*5 hook (nop*5 cpuid fep-nop fep-jmp out-vmm)*9", -45, { FREE, DENIED } },
 };
 
@@ -51,7 +52,7 @@ static void set_filter(enum filter filter)
 		__u64 event[1];
 	} f = { .head.nevents = 1 };
 
-	/* No list denied: nothing is filtered. */
+	/* With FREE, deny an empty list: nothing is filtered. */
 	f.head.action = filter == ALLOWED || filter == NOT_ALLOWED ? KVM_PMU_EVENT_ALLOW : KVM_PMU_EVENT_DENY;
 	f.event[0] = filter == DENIED || filter == ALLOWED ? mine : 0x3c;
 	f.head.fixed_counter_bitmap = filter == DENIED || filter == ALLOWED ? 1 << c->index : 1 << 2;

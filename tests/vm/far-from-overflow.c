@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a counter that was far from its end overflows as exactly as one that was near.
+ * Rule: a counter that was far from overflow overflows as exactly as one that was near.
  *
- * KVM does not look at a counter that is far from its end for each event that it emulates
- * (PMC_COUNT_FAR of arch/x86/kvm/pmc_count.h).  So a counter begins at and around that distance,
- * and some way beyond it, and comes to its end after all of it, in each place of a row of plain and
- * emulated instructions; in between, KVM has emulated nothing, some, or more than it may leave
- * unlooked.
+ * While a counter is far from overflow, KVM does not look at it for each event that it emulates
+ * (PMC_COUNT_FAR in arch/x86/kvm/pmc_count.h).  So a counter begins at and around that distance,
+ * and some way beyond it, and overflows at each place in a row of plain and emulated instructions.
+ * In between KVM has emulated nothing, some events, or more than it may emulate without looking.
  *
- *	PMIs	one, when the end was reached, before the next instruction
+ *	PMIs	one, when the counter overflows, before the next instruction
  *	value	as the machine and KVM have counted, to the last event
  *
- * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's
- * own rule.
+ * A PMI is one event late if perf has one event to go (one_to_go() in tests/lib/vm/expect.c).  That
+ * is perf's own rule.
  */
 #include "vm.h"
 
@@ -22,9 +21,9 @@
 		"fep-nop fep-jmp hypercall nop*9"
 
 /*
- * NOPs after the row.  Measured regions as long as these have ticks of the host in them, each of
- * which is a VM-entry that AMD counts.  The number of ticks may differ by this much from the run
- * that tells how long the region is.
+ * NOPs after the row.  Regions as long as these have ticks of the host in them, and each tick is a
+ * VM-entry that AMD counts.  The number of ticks may differ by this much from the run that measures
+ * how long the region is.
  */
 #define TAIL	99
 
@@ -33,8 +32,8 @@ static struct vm_body body;
 static struct vm_region s;
 
 /*
- * What comes before the row: plain instructions, then CPUIDs, then plain instructions.  Numbers are
- * those of loops.
+ * What comes before the row: plain instructions, then CPUIDs, then plain instructions.  The numbers
+ * are lengths of loops.
  */
 static const struct {
 	const char *what;
@@ -70,7 +69,7 @@ static void distances(unsigned int row)
 	s.counter[0] = counter;
 	vm_measure(&vm, &s);
 	all = s.counter[0].value;
-	/* Each row in other places. */
+	/* Each row has other places. */
 	for (to = all - TAIL - 55 + row; to < all - TAIL; to += 6) {
 		uint64_t expected, late = 0;
 
@@ -90,8 +89,9 @@ static void distances(unsigned int row)
 			note("%llu to go: %u PMIs, late by %lld; the counter %lld, want %lld", (unsigned long long)to, vm_seen.pmis,
 			     (long long)late, vm_signed(s.counter[0].value), vm_signed(expected));
 	}
-	snprintf(what, sizeof(what), "%s: ends without one PMI, of %u", rows[row].what, ends);
-	check_equal(what, once, 0, "no overflow is lost, none told twice");
+	snprintf(what, sizeof(what), "%s: overflows without exactly one PMI, of %u", rows[row].what,
+		 ends);
+	check_equal(what, once, 0, "no overflow is lost or reported twice");
 	snprintf(what, sizeof(what), "%s: PMIs that are late", rows[row].what);
 	check_equal(what, when, 0, "each comes at once");
 	check(judged > ends / 2, "most of them come in the row");

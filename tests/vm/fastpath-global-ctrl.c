@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: an instruction that KVM emulates in a fast path is counted by the global control that is in force then, not by one
- * of which KVM knows from an earlier exit.  AMD, where VM-exits do not save the control.
+ * Rule: an instruction that KVM emulates in a fast path counts by the global control of that
+ * moment, not by the one that KVM knows from an earlier VM-exit.  This is about AMD, where VM-exits
+ * do not save the control.
  */
 #include "vm.h"
 
@@ -19,7 +20,7 @@ static struct {
 	uint64_t enabled_behind_exit, enabled_before_exit, disabled_behind_exit, plain, exits[4];
 } g;
 
-/* What the counter has more after an instruction than in front of it. */
+/* By how much an instruction increases the counter. */
 #define COUNT_OF(what, insn)								\
 static uint64_t __attribute__((noinline)) what(uint64_t *exits)			\
 {											\
@@ -32,7 +33,7 @@ static uint64_t __attribute__((noinline)) what(uint64_t *exits)			\
 	return after - before;								\
 }
 
-/* The interrupt command is written in a fast path. */
+/* KVM emulates writes of the interrupt command in a fast path. */
 COUNT_OF(one_fastpath, "wrmsr")
 COUNT_OF(no_exit, "nop")
 
@@ -51,13 +52,13 @@ static void guest(void *unused)
 	wrmsr(MSR_F15H_PERF_CTR, 1000);
 
 	slow_exit();
-	wrmsr(GLOBAL, 1);				/* no exit */
+	wrmsr(GLOBAL, 1);				/* does not exit */
 	g.enabled_behind_exit = one_fastpath(&g.exits[0]);
 	slow_exit();
 	g.enabled_before_exit = one_fastpath(&g.exits[1]);
 	g.plain = no_exit(&g.exits[3]);
 	slow_exit();
-	wrmsr(GLOBAL, 0);				/* no exit */
+	wrmsr(GLOBAL, 0);				/* does not exit */
 	g.disabled_behind_exit = one_fastpath(&g.exits[2]);
 	wrmsr(MSR_F15H_PERF_CTL, 0);
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what KVM emulates before it has enabled interrupts again is counted as exactly as everything else, and nothing that
- * may sleep is called there.
+ * Rule: events that KVM emulates before it enables interrupts again count as exactly as all others,
+ * and KVM calls nothing there that may sleep.
  *
- * Such are WRMSRs of the x2APIC's interrupt command and, on Intel, of the timer's deadline.  A counter is only to be told
- * of them; perf, which takes locks, waits.  On a kernel with DEBUG_ATOMIC_SLEEP stock 6.1 complains of itself here, which
- * the runner takes as a failure (6.1-debug-stock).
+ * Such events are WRMSRs of the x2APIC's interrupt command and, on Intel, of the timer's deadline.
+ * In a fast path KVM only adds them to the counter and leaves perf, which takes locks, for later.
+ * On a kernel with DEBUG_ATOMIC_SLEEP, stock 6.1 complains about itself here, and the runner takes
+ * that as a failure (6.1-debug-stock).
  *
- * Where a mediated vPMU has RDPMC exit, that is emulated between two VM-entries: an end of the counter there has to be
- * seen before the next one.
+ * If RDPMC exits with a mediated vPMU, KVM emulates it between two VM-entries.  It has to notice a
+ * counter overflow there before the next VM-entry.
  */
 #include "vm.h"
 
@@ -18,7 +19,7 @@ static struct vm_region s;
 
 static const struct {
 	const char *what, *code;
-	unsigned int emulated;		/* the end of the counter is at this one of those that are emulated; 0: far */
+	unsigned int emulated;		/* where the counter overflows; 0: far from it */
 } rows[] = {
 	{ "interrupts", "(nop*3 ipi)*9 nop*3", 0 },
 	{ "interrupts, one after the other", "nop*3 ipi*9 nop*3", 0 },
@@ -30,13 +31,14 @@ static const struct {
 	  "(nop*3 ipi rdpmc rdpmc deadline rdpmc nop*2 deadline rdpmc ipi ipi rdpmc deadline)*9 "
 	  "nop*3",
 	  0 },
-	{ "an end at an interrupt", "(nop*3 ipi)*9 nop*3", 4 },
-	{ "an end at an interrupt, one after the other", "nop*3 ipi*9 nop*3", 4 },
-	{ "an end at a deadline", "(nop*3 deadline)*9 nop*3", 4 },
-	{ "an end amid both", "(nop*3 ipi deadline nop*2 deadline ipi ipi deadline)*9 nop*3", 7 },
-	{ "an end at a reading", "(nop*3 rdpmc)*9 nop*3", 4 },
-	{ "an end at a reading, one after the other", "nop*3 rdpmc*9 nop*3", 4 },
-	{ "an end amid all of them",
+	{ "an overflow at an interrupt", "(nop*3 ipi)*9 nop*3", 4 },
+	{ "an overflow at an interrupt, one after the other", "nop*3 ipi*9 nop*3", 4 },
+	{ "an overflow at a deadline", "(nop*3 deadline)*9 nop*3", 4 },
+	{ "an overflow amid both",
+	  "(nop*3 ipi deadline nop*2 deadline ipi ipi deadline)*9 nop*3", 7 },
+	{ "an overflow at a reading", "(nop*3 rdpmc)*9 nop*3", 4 },
+	{ "an overflow at a reading, one after the other", "nop*3 rdpmc*9 nop*3", 4 },
+	{ "an overflow amid all of them",
 	  "(nop*3 ipi rdpmc rdpmc deadline rdpmc nop*2 deadline rdpmc ipi ipi rdpmc deadline)*9 "
 	  "nop*3",
 	  8 },
@@ -54,7 +56,7 @@ int main(void)
 			uint64_t next = 0, to;
 			unsigned int i, emulated = 0;
 
-			/* The guest itself reads where it can. */
+			/* Here the guest executes RDPMC itself, without an exit. */
 			if (vm_seen.rdpmc && strstr(rows[row].code, "rdpmc"))
 				continue;
 			vm_body(&body, rows[row].code);
@@ -69,7 +71,10 @@ int main(void)
 				vm_check(&s, what);
 				continue;
 			}
-			/* How far it is to that instruction: by making each event the last one, until the PMI comes there. */
+			/*
+			 * Find the number of events up to that instruction: let each event be the
+			 * last one in turn, until the PMI comes there.
+			 */
 			for (i = 0; i < body.insns && emulated < rows[row].emulated; i++) {
 				emulated += body.insn[i].emulated;
 				next = body.insn[i].next;

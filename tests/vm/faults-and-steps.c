@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: an instruction that faults does not retire, whoever finds it out; one that is stepped over does, once, whoever steps.
+ * Rule: an instruction that faults does not retire, whichever part finds the fault.  An instruction
+ * that is stepped over retires once, whichever side steps.
  *
- * Faults are found by the processor, by the handler of an exit, and by KVM's emulator; steps are the guest's own (EFLAGS.TF)
- * or those of userspace (KVM_GUESTDBG_SINGLESTEP), over instructions that the guest executes and over those that KVM emulates.
- * The handlers of the guest's exceptions are executed by it, and the machine has counted them.
+ * Faults are found by the processor, by the handler of a VM-exit, and by KVM's emulator.  Steps are
+ * the guest's own (EFLAGS.TF) or userspace's (KVM_GUESTDBG_SINGLESTEP), over instructions that the
+ * guest executes and over those that KVM emulates.  The guest executes its exception handlers, so
+ * the machine counts them.
  */
 #include "vm.h"
 
@@ -26,9 +28,10 @@ static const struct {
 	{ "RDMSR that faults", "b9ffffff0f 0f32 90", 1, 0, 0 },
 	{ "WRMSR that faults", "b9ffffff0f 0f30 90", 1, 0, 0 },
 	{ "RDPMC that faults", "b9ff000000 0f33 90", 1, 0, 0 },
-	{ "by force, RDMSR that faults", "b9ffffff0f 0f0b6b766d0f32 90", 1, 0, 0 },
-	{ "by force, a read of no address that faults", "48b80000000000008000 0f0b6b766d8b00 90", 1, 0, 0 },
-	{ "a read of no address that faults", "48b80000000000008000 8b00 90", 1, 0, 0 },
+	{ "forced, RDMSR that faults", "b9ffffff0f 0f0b6b766d0f32 90", 1, 0, 0 },
+	{ "forced, a read of an invalid address that faults",
+	  "48b80000000000008000 0f0b6b766d8b00 90", 1, 0, 0 },
+	{ "a read of an invalid address that faults", "48b80000000000008000 8b00 90", 1, 0, 0 },
 	{ "the guest steps", TF_ON " " INSNS " " TF_OFF, 0, 10, 0 },
 	{ "the guest steps over a fault", TF_ON " b9ffffff0f 0f32 90 " TF_OFF, 1, 3, 0 },
 	{ "userspace steps", INSNS, 0, 10, 1 },
@@ -49,7 +52,7 @@ static void count_steps(void)
 	vm_gate(1, guest_db_entry, 2);
 }
 
-/* From the first hook to the second. */
+/* Step from the first hook to the second. */
 static void step(struct vm *v)
 {
 	struct kvm_guest_debug debug = { .control = calls++ % 2 ? 0 : KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
@@ -69,7 +72,7 @@ static void row(unsigned int r)
 	char what[96], code[256], *c;
 
 	snprintf(code, sizeof(code), "%s", rows[r].code);
-	/* RDPMC is the guest's own where it has all that there are. */
+	/* A guest with all counters executes RDPMC itself. */
 	c = strchr(code, '#');
 	if (c)
 		*c = vm_seen.rdpmc ? ' ' : '*';
@@ -89,7 +92,7 @@ static void row(unsigned int r)
 	snprintf(what, sizeof(what), "%s: branches", rows[r].what);
 	check_equal(what, s.counter[1].value, vm_expected(&s, 1), "the machine's count and what KVM emulates");
 	snprintf(what, sizeof(what), "%s: faults", rows[r].what);
-	check_equal(what, guest_faults, rows[r].faults, "it was what it was to be");
+	check_equal(what, guest_faults, rows[r].faults, "as many as the row has");
 	check(vm.steps + guest_steps >= rows[r].steps && (rows[r].steps || !(vm.steps + guest_steps)), "%s: %u steps",
 	      rows[r].what, vm.steps + guest_steps);
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest with a mediated vPMU and the host's perf share a CPU's PMU by turns, and each counts as if it were alone.
+ * Rule: a guest with a mediated vPMU and the host's perf take turns with a CPU's PMU, and each
+ * counts as if it were alone.
  *
- *	refused		an event that would count in guests too, while there is such a guest; the guest, while there is the event
- *	beside		the host's event and the guest's counters are both exact, whichever of them is on
- *	sampling	so are the host's samples, one each so many of its instructions, while the guest's counter interrupts too
- *	in between	an event that comes while the guest's registers are parked gets the PMU, and the guest loses nothing
- *	by perf(1)	who does not ask for guests gets the host's count, who does is told why not
+ *	refused		perf refuses an event that would count in guests while there is such a
+ *			guest, and KVM refuses the guest while there is such an event
+ *	beside		the host's event and the guest's counters are both exact, whichever is on
+ *	sampling	so are the host's samples, one per period of its instructions, while the
+ *			guest's counter interrupts, too
+ *	in between	an event that comes while the guest's state is PARKED gets the PMU, and the
+ *			guest loses nothing
+ *	by perf(1)	a user who does not ask for guests gets the host's count; one who does is
+ *			told why not
  */
 #include <pthread.h>
 #include <sched.h>
@@ -28,7 +33,7 @@ static int event(bool guest, pid_t pid, int cpu, uint64_t config)
 	return perf_open(&attr, pid, cpu, -1);
 }
 
-/* A vCPU of a VM that has nothing else. */
+/* A VM with one vCPU and nothing else. */
 struct machine {
 	int kvm, vm, vcpu;
 };
@@ -52,7 +57,7 @@ static void end(struct machine m)
 	close(m.kvm);
 }
 
-/* Give it the model of this CPU, with a PMU or without.  Returns 0, or the error. */
+/* Set the model of this CPU, with a PMU or without.  Return 0 or the error. */
 static int model(struct machine m, bool pmu)
 {
 	static struct {
@@ -72,7 +77,7 @@ static int model(struct machine m, bool pmu)
 	return ioctl(m.vcpu, KVM_SET_CPUID2, &cpuid) ? errno : 0;
 }
 
-/* Who takes part: VMs with a PMU, and events that would count in their guests. */
+/* VMs with a PMU and events that would count in their guests exclude each other. */
 static void refused(void)
 {
 	struct machine m;
@@ -81,7 +86,8 @@ static void refused(void)
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	must(fd >= 0, "an event that counts in guests");
 	m = machine(true);
-	check_equal("a model without a PMU beside it", model(m, false), 0, "takes no part");
+	check_equal("a model without a PMU beside it", model(m, false), 0,
+		    "it does not use the PMU");
 	check_equal("a model with one", model(m, true), EBUSY, "refused");
 	check_equal("again", model(m, true), EBUSY, "nothing of the first attempt is left");
 	check_equal("and then one without", model(m, false), 0, "as before");
@@ -89,22 +95,24 @@ static void refused(void)
 	check(other >= 0, "another event beside the VM without a PMU");
 	close(other);
 	close(fd);
-	check_equal("a model with a PMU when they are gone", model(m, true), 0, "now it can be");
+	check_equal("a model with a PMU when they are gone", model(m, true), 0,
+		    "nothing excludes it");
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
 	check(fd < 0 && errno == EOPNOTSUPP, "the event beside the vCPU: refused with EOPNOTSUPP (%d)", fd < 0 ? errno : 0);
 	fd = event(false, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
-	check(fd >= 0, "one that excludes guests is not");
+	check(fd >= 0, "an event that excludes guests is not refused");
 	close(fd);
 	end(m);
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
-	check(fd >= 0, "nor the other when the VM is gone");
+	check(fd >= 0, "and the other is not when the VM is gone");
 	close(fd);
 
-	/* An APIC of userspace: there is a VM, but no PMU in it. */
+	/* With an APIC in userspace the VM has no PMU. */
 	m = machine(false);
-	check_equal("a model with a PMU, without an APIC in the kernel", model(m, true), 0, "taken, and has none");
+	check_equal("a model with a PMU, without an APIC in the kernel", model(m, true), 0,
+		    "accepted, but the vCPU has none");
 	fd = event(true, 0, -1, PERF_COUNT_HW_INSTRUCTIONS);
-	check(fd >= 0, "so it needs nothing of perf");
+	check(fd >= 0, "so the event is allowed");
 	close(fd);
 	end(m);
 }
@@ -120,7 +128,7 @@ static const struct vm_counter counters[] = {
 	{ .name = "branches, both", .index = 2, .event = VM_BRANCHES, .privilege = VM_BOTH },
 };
 
-/* By how much the counter that is most wrong is. */
+/* By how much the counter that is most wrong is wrong. */
 static uint64_t wrong(void)
 {
 	uint64_t most = 0;
@@ -149,15 +157,19 @@ static void beside(bool sampling)
 	memcpy(s.counter, counters, sizeof(counters));
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
-	/* An interrupt each time, which the guest takes while the host counts. */
+	/* With sampling, the guest takes an interrupt each time while the host counts. */
 	s.counter[0].interrupt = sampling;
 	for (k = 0; k < 10; k++) {
-		/* Now at an instruction that KVM emulates, now at one of the guest's own. */
+		/*
+		 * At an instruction that KVM emulates or that the guest executes, depending on k.
+		 */
 		s.counter[0].start = sampling ? -100 - (int)k : 0;
-		check_equal("the host's event", vm_host_event_delta(fd[0], stretch), 0, "from the machine's count of the host's user mode");
+		check_equal("the host's event", vm_host_event_delta(fd[0], stretch), 0,
+			    "difference from the machine's count of the host's user mode");
 		check_equal("the guest's counter that is most wrong", wrong(), 0, "all are exact");
 		if (sampling)
-			check_equal("PMIs", vm_seen.pmis, 1, "the guest's counter has passed its end once");
+			check_equal("PMIs", vm_seen.pmis, 1,
+				    "the guest's counter has overflowed once");
 	}
 	must(read(fd[0], values, sizeof(values)) == sizeof(values), "the event's times can be read");
 	check(values[1] && values[1] == values[2], "enabled %llu, running %llu: nothing to scale",
@@ -169,7 +181,7 @@ static void beside(bool sampling)
 #define PERIOD	5000
 #define PAGES	8
 
-/* Samples in the ring of an event, each of which has an address in user mode. */
+/* Count the samples in an event's ring.  Each has to have an address in user mode. */
 static unsigned int samples(struct perf_event_mmap_page *ring, unsigned int *odd)
 {
 	uint64_t head = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE), at;
@@ -215,7 +227,7 @@ static void sampling(void)
 		n += samples(ring, &odd);
 	}
 	check_equal("sampling: measured regions with a wrong count or PMI", bad, 0, "of 60, the host's and the guest's");
-	/* Those since the last look; none may come between the count and them. */
+	/* Add the samples since then.  Stop the event, so that none comes after its count. */
 	must(!ioctl(fd, PERF_EVENT_IOC_DISABLE, 0), "the event stops");
 	count = vm_event_read(fd);
 	n += samples(ring, &odd);
@@ -225,7 +237,7 @@ static void sampling(void)
 	close(fd);
 }
 
-/* Debian's perf, while there is a guest with the PMU. */
+/* Debian's perf while there is a guest with the PMU. */
 static void by_perf(void)
 {
 	unsigned int said = log_lines("perf: .*would count in guests");
@@ -284,12 +296,14 @@ static void in_between(void)
 	s.counter[0].start = -1500;
 	s.n = ARRAY_SIZE(counters);
 	s.body = &body;
-	/* The thread may come into the ends each time. */
+	/* The thread may disturb the ends each time. */
 	s.interrupted = true;
 	must(!pthread_create(&thread, NULL, other, NULL), "a thread");
 	for (i = 0; i < 200; i++) {
 		vm_measure(&vm, &s);
-		/* Between an end's reading and its WRMSR, which is rare, it costs AMD's counter an entry. */
+		/*
+		 * If it comes between an end's reading and WRMSR, AMD's counter misses a VM-entry.
+		 */
 		by = wrong();
 		bad += by > (vm_seen.amd ? vm_interruptions(&s.frame, 0) + vm_interruptions(&s.frame, 1) : 0) || vm_seen.pmis != 1;
 		off += by != 0;
@@ -301,7 +315,7 @@ static void in_between(void)
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));
 	check_equal("measured regions that are not exact, or without their PMI", bad, 0, "of 200");
-	check_between("off by an interruption of their ends", off, 0, 5, "of 200");
+	check_between("inexact by an interruption of their ends", off, 0, 5, "of 200");
 	check(opened > 20, "events of the host came and went");
 	check(vm_stat(&vm, "pmu_reclaims") > 0, "some while the guest's registers were parked");
 }

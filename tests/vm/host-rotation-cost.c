@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what an exit costs depends on how many events of the host are counting, and not on how many more are waiting for their
- * turn.  Measured in instructions of the host.
+ * Rule: the cost of a VM-exit depends on how many events of the host are counting, not on how many
+ * more wait for their turn.  It is measured in instructions of the host.
  */
 #include "perf.h"
 #include "vm.h"
@@ -62,8 +62,9 @@ int main(void)
 	note("instructions of an exit: %llu; %llu with %u events, %llu with %u on all counters, %llu with %u that take turns",
 	     (unsigned long long)none, (unsigned long long)few, FEW, (unsigned long long)full, counters,
 	     (unsigned long long)many, MANY);
-	/* The turns themselves, which are time's doing and not the exit's, are a tenth. */
-	check(many <= full + full / 4, "events that wait cost an exit nothing: %llu, where %llu with all counters in use",
+	/* The turns themselves depend on time, not on exits, and cost a tenth. */
+	check(many <= full + full / 4,
+	      "events that wait cost an exit nothing: %llu; %llu with all counters in use",
 	      (unsigned long long)many, (unsigned long long)full);
 	vm_close(&vm);
 	return check_done();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: the limit of samples in a tick holds for an event of the host while a vCPU exits all the time.  An exit is no reason to
- * forget that the event is throttled: it stays off until the next tick, as it does beside a guest with a perf-based vPMU.
+ * Rule: the limit of samples per tick holds for an event of the host while a vCPU exits all the
+ * time. A VM-exit must not unthrottle the event: it stays off until the next tick, as with a
+ * perf-based vPMU.
  */
 #include "perf.h"
 #include "vm.h"
@@ -68,10 +69,11 @@ int main(void)
 	note("%llu ticks: samples %llu + lost %llu, throttled %llu, unthrottled %llu", (unsigned long long)ticks,
 	     (unsigned long long)samples, (unsigned long long)lost, (unsigned long long)throttled, (unsigned long long)unthrottled);
 	check(throttled > 0, "the event is throttled");
-	/* Each time that it counts again, and once at the end of each tick. */
+	/* After each tick the event may take as many samples as the limit, and one more. */
 	check(samples + lost <= (ticks + 1) * (rate() / HZ + 1), "samples: %llu, at most the limit in each tick",
 	      (unsigned long long)(samples + lost));
-	check(unthrottled <= ticks + 1, "it comes back with a tick, and not with an exit: %llu times", (unsigned long long)unthrottled);
+	check(unthrottled <= ticks + 1, "a tick unthrottles it, a VM-exit does not: %llu times",
+	      (unsigned long long)unthrottled);
 	vm_close(&vm);
 	return check_done();
 }

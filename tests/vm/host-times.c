@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: while a guest has the PMU, events of the host stand still and so do their times; so what an event has counted, divided
- * by the time for which it says that it was running, is the speed of the machine, beside a guest that exits all the time as
- * without one.  That holds for events of a CPU, of a task and of a cgroup, and for events that take turns, whose counts
- * perf scales up by these times.
+ * Rule: while a guest has the PMU, events of the host are stopped, and so are their times.  So an
+ * event's count divided by the time for which it says that it was running is the speed of the
+ * machine, with a guest that exits all the time as without one.  That holds for events of a CPU, of
+ * a task and of a cgroup, and for events that take turns, whose counts perf scales by these times.
  *
- * The machine executes an instruction in a fixed time, so the speed can be measured with a loop that does nothing else.  What
- * may be wrong is what is executed between the reading of a clock and the start of the counters: of each exit a few hundred
- * instructions, against some 3,000 that the event cannot see.
+ * The machine executes an instruction in a fixed time, so a loop measures the speed.  What is
+ * executed between reading a clock and starting the counters may be missing: a few hundred
+ * instructions per exit, against some 3,000 that the event cannot see.
  */
 #include "vm.h"
 #include <linux/perf_event.h>
@@ -16,7 +16,11 @@
 #include <sys/syscall.h>
 
 #define EXITS	2000
-#define MOST	200	/* instructions of an exit: on AMD the driver looks for late overflows when it has stopped the counters */
+/*
+ * Instructions of an exit that may be missing: on AMD the driver looks for late overflows after it
+ * has stopped the counters.
+ */
+#define MOST	200
 
 struct reading {
 	uint64_t count, enabled, running;
@@ -70,8 +74,8 @@ static void compare(struct vm *vm, const char *what, int fd)
 
 	must(fd >= 0, "an event");
 	/*
-	 * The base gives the event of a cgroup that is running its time only when the cgroup is next switched to, if the CPU
-	 * has other events, such as the watchdog's.
+	 * If the CPU has other events, such as the watchdog's, the base updates the time of a
+	 * running cgroup's event only when the CPU next switches to the cgroup.
 	 */
 	usleep(20000);
 	get(fd);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: INIT leaves the PMU alone: counters, selectors, global control and status are what they were, and go on counting.  But
- * the local APIC's entry for PMIs is masked by it, so what overflows from then on sets the status and interrupts nobody.
- * A new vCPU's PMU is as after RESET: all is 0, but general counters are enabled in the global control.
+ * Rule: INIT does not change the PMU: counters, selectors, global control and status keep their
+ * values, and counting continues.  But INIT masks the local APIC's entry for PMIs, so an overflow
+ * after it sets the status and does not interrupt.  A new vCPU's PMU is as after RESET: all
+ * registers are 0, but the global control enables the general counters.
  *
- * The vCPU is the bootstrap processor: it goes on at the reset vector, where there are three NOPs and an OUT to this program.
+ * The vCPU is the bootstrap processor.  It continues at the reset vector, where there are three
+ * NOPs and an OUT to this program.
  */
 #include "vm.h"
 
@@ -85,7 +87,7 @@ static void is_new(void)
 	}
 }
 
-/* ---- INIT while the vCPU stands */
+/* ---- INIT while the vCPU does not run */
 
 static void values(void *unused)
 {
@@ -104,7 +106,7 @@ static void values(void *unused)
 		wrmsr(MSR_PERF_METRICS, 0x8c301f24);
 	if (!vm_seen.amd)
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x2a2);
-	/* User mode, where the guest is not, is counted from here on. */
+	/* From here on user mode counts, in which the guest does not run. */
 	wrmsr(vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL,
 	      (vm_seen.amd ? 0 : 0x500000000ULL) | (0xaa & ((1 << vm_seen.general) - 1)));
 }
@@ -129,7 +131,7 @@ static void standing(void)
 	get_all(1);
 	for (i = 0; i < n_msrs; i++) {
 		snprintf(what, sizeof(what), "%s %#x after INIT", msrs[i].what, msrs[i].msr);
-		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
+		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as before it");
 		if (msrs[i].msr == MSR_CORE_PERF_GLOBAL_STATUS ||
 		    msrs[i].msr == MSR_AMD64_PERF_CNTR_GLOBAL_STATUS)
 			check_equal("which is", msrs[i].value[0], 0x5, "as it was set");
@@ -138,15 +140,16 @@ static void standing(void)
 	back();
 	get_all(1);
 	for (i = 0; i < n_msrs; i++) {
-		snprintf(what, sizeof(what), "%s %#x when it has run again", msrs[i].what, msrs[i].msr);
-		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as in front of it");
+		snprintf(what, sizeof(what), "%s %#x after it has run again", msrs[i].what,
+			 msrs[i].msr);
+		check_equal(what, msrs[i].value[1], msrs[i].value[0], "as before it");
 	}
 	vm_set_msr(&vm,
 		   vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
 		   0);
 }
 
-/* ---- INIT that the vCPU sends to itself, counting */
+/* ---- INIT that the vCPU sends to itself while it counts */
 
 static struct {
 	uint64_t truth[2], start, selector;
@@ -155,7 +158,10 @@ static struct {
 } run;
 
 #define NOPS		20	/* as in the code */
-/* From the enabling WRMSR (on AMD that exits: an entry more) to that of the ICR, then to the OUT after three NOPs. */
+/*
+ * Events from the enabling WRMSR to that of the ICR, and to the OUT after three NOPs.  On AMD the
+ * enabling WRMSR exits, which adds a VM-entry.
+ */
 #define TO_ICR		(1 + NOPS + 3 + 1)
 #define TO_OUT		(TO_ICR + 4)
 
@@ -170,7 +176,7 @@ static void going(void *unused)
 	wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0, run.start);
 	if (!vm_seen.amd)
 		wrmsr(MSR_P6_EVNTSEL0, run.selector);
-	/* The reading, four more, the WRMSR. */
+	/* The reading, four more instructions, the WRMSR. */
 	asm volatile(
 		"mov vm_ask, %%rax\n\tmov $2, %%ecx\n\t" MARK_INSN "\n\tmov %%rax, %0\n\t"
 		"mov %1, %%ecx\n\tmov %2, %%eax\n\tmov %3, %%edx\n\twrmsr\n\t"
@@ -182,7 +188,7 @@ static void going(void *unused)
 		: "rax", "rcx", "rdx", "memory");
 }
 
-/* And when it has gone on: the reading, four more, the WRMSR. */
+/* After it has continued: the reading, four more instructions, the WRMSR. */
 static void gone(void *unused)
 {
 	(void)unused;
@@ -198,7 +204,10 @@ static void complete(void)
 	vm.run->immediate_exit = 0;
 }
 
-/* The counter, and what it must be: what the machine has counted since it was enabled, and what KVM has emulated. */
+/*
+ * The counter, and the value that it must have: what the machine has counted since it was enabled,
+ * and what KVM has emulated.
+ */
 static uint64_t count(void)
 {
 	return vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PERFCTR0);
@@ -220,7 +229,10 @@ static void counting(void)
 	run.selector = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true });
 	run.enable = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
 	run.on = vm_seen.amd ? run.selector : 1;
-	/* 0: far from its end.  A counter of perf that has one to go ends after two. */
+	/*
+	 * 0: far from overflow.  With a perf-based vPMU a counter with one event to go overflows
+	 * after two: leave out 1.
+	 */
 	for (to = 0; to <= TO_OUT; to++) {
 		unsigned int icr = TO_ICR + vm_seen.amd, want = to && to < icr, tries = 0;
 		bool wrong;
@@ -228,7 +240,7 @@ static void counting(void)
 		if (to == 1 && !vm_seen.mediated)
 			continue;
 		run.start = -(uint64_t)to & VM_MASK;
-		/* A tick of the host is one more entry on AMD, and moves the place. */
+		/* On AMD, a tick of the host adds a VM-entry, which moves the overflow. */
 		do {
 			if (tries)
 				back();
@@ -244,8 +256,9 @@ static void counting(void)
 		complete();
 		wrong = count() != wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL));
 		if (!to || wrong)
-			check_equal("the count in front of and after INIT", vm_signed(count()),
-				    vm_signed(wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL))), "the machine's, and what KVM has emulated");
+			check_equal("the count before and after INIT", vm_signed(count()),
+				    vm_signed(wanted(mark_read(TRUTH_INSNS_GUEST_KERNEL))),
+				    "the machine's and what KVM has emulated");
 		status = vm_get_msr(&vm, vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
 						       MSR_CORE_PERF_GLOBAL_STATUS);
 		if (!to) {
@@ -259,32 +272,35 @@ static void counting(void)
 		}
 		if (vm_seen.pmis != want) {
 			bad++;
-			note("%u events before its end: %u PMIs, want %u", to, vm_seen.pmis, want);
+			note("%u events to go: %u PMIs, want %u", to, vm_seen.pmis, want);
 		}
-		/* It is the machine's own entry that has to be masked, once the guest's is. */
+		/* When the guest's entry is masked, the machine's has to be masked, too. */
 		if (vm_seen.mediated && !want && mark_read(TRUTH_PMIS) != machine) {
 			bad++;
-			note("%u events before its end: a PMI of the machine", to);
+			note("%u events to go: a PMI of the machine", to);
 		}
-		/* The handler of Intel's clears it. */
+		/* On Intel the PMI's handler clears the status. */
 		if (to && (!vm_seen.pmis || vm_seen.amd) && status != 1) {
 			bad++;
-			note("%u events before its end: status %#llx, want 1", to, (unsigned long long)status);
+			note("%u events to go: status %#llx, want 1", to,
+			     (unsigned long long)status);
 		}
 		pmis += vm_seen.pmis;
 		back();
 		vm_call(&vm, gone, NULL);
-		/* In between was what back() did; there KVM emulates two WRMSRs. */
+		/* In between back() has run, of which KVM emulates two WRMSRs. */
 		if (!to || wrong)
-			check_equal("and when it goes on", vm_signed(count()), vm_signed(wanted(run.truth[1] + 5) + 2),
+			check_equal("and when it continues", vm_signed(count()),
+				    vm_signed(wanted(run.truth[1] + 5) + 2),
 				    "the machine's, and what KVM has emulated");
 		bad += wrong;
 	}
-	check_equal("what was not right of PMIs and status", bad, 0, "a PMI up to INIT, none from it on; the status in any case");
+	check_equal("wrong PMIs or status", bad, 0,
+		    "a PMI up to INIT, none after it; the status is set in any case");
 	check(pmis > NOPS, "there were %u PMIs", pmis);
 }
 
-/* ---- a model that changes when the vCPU has run */
+/* ---- a model that changes after the vCPU has run */
 
 static bool fewer;
 
@@ -321,7 +337,7 @@ int main(void)
 	};
 
 	vm_model = set_model;
-	/* A global control on AMD, too. */
+	/* On AMD, too, the PMU is to have a global control. */
 	vm_perfmon_v2 = true;
 	vm_open(&vm);
 	memcpy(top + 0xff0, (uint8_t[]) { 0x90, 0x90, 0x90, 0xe6, VM_DONE }, 5);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a breakpoint is told of where it is.  Its handler finds the address after INT3, INT 3 and another INT n, each comes once
- * and none is lost, whatever comes at the same time: the page of the handler's stack is not there, so that the delivery exits
- * and KVM has to make it again, as debuggers and replayers of threads meet it; a PMI, which falls before, into and after it;
- * an interrupt; and userspace, which changes nothing, in between.
+ * Rule: the handler of a breakpoint finds its address.  For INT3, INT 3 and another INT n that is
+ * the address after the instruction.  Each trap comes once and none is lost, whatever comes at the
+ * same time.  The page of the handler's stack is missing, so that the delivery exits and KVM has to
+ * repeat it, as happens with debuggers and replayers of threads.  A PMI comes before, at and after
+ * the instruction.  An interrupt is pending.  In between userspace runs, and changes nothing.
  */
 #include "vm.h"
 
@@ -11,7 +12,8 @@
 
 enum how { PLAIN, NO_STACK, PMI, IRQ, BOTH, HOWS };
 static const char *const hows[] = {
-	"plain", "the handler's stack is not there", "a PMI", "an interrupt is pending", "a PMI, and the stack is not there",
+	"plain", "the handler's stack is missing", "a PMI", "an interrupt is pending",
+	"a PMI, and the stack is not there",
 };
 
 static struct {
@@ -69,7 +71,7 @@ static void guest(void *unused)
 		if (!vm_seen.amd)
 			wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	}
-	/* Userspace takes the stack away. */
+	/* Userspace takes the stack's page away. */
 	asm volatile("out %%al, %0" : : "i" (VM_HOOK) : "memory");
 	if (how == PMI || how == BOTH)
 		wrmsr(vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0,
@@ -117,7 +119,8 @@ int main(void)
 			}
 			snprintf(what, sizeof(what), "%s, %s: traps", insns[insn].what, hows[how]);
 			check_equal(what, told, TIMES, "one each");
-			snprintf(what, sizeof(what), "%s, %s: not told where they were", insns[insn].what, hows[how]);
+			snprintf(what, sizeof(what), "%s, %s: wrong addresses", insns[insn].what,
+				 hows[how]);
 			if (!check_equal(what, wrong, 0, "the address after it"))
 				note("%lld bytes after the instruction", (long long)(found - (uint64_t)insns[insn].behind));
 			if (how == PMI || how == BOTH)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: where KVM emulates the guest instruction by instruction, hundreds of them between two looks at its requests, a
- * counter has every one; what the guest reads is exact at once, and its PMI may come late, but comes once.
+ * Rule: where KVM emulates the guest instruction by instruction, hundreds of them between two looks
+ * at its requests, a counter has every one.  What the guest reads is exact at once.  Its PMI may
+ * come late, but comes once.
  *
- * Without unrestricted guests VMX cannot enter a state in which SS and CS disagree about the privilege; userspace makes
- * it so while the guest waits for an OUT, and the guest mends it by LSS.
+ * Without unrestricted guests, VMX cannot enter a state in which SS and CS disagree about the
+ * privilege.  Userspace makes that state while the guest waits for an OUT, and the guest fixes it
+ * by LSS.
  */
 #include "vm.h"
 
@@ -35,26 +37,26 @@ static const struct {
 	{ "read meanwhile",
 	  "nop*9 invalid{nop*9 get nop*200 get cpuid nop*300 get nop*9} nop*30",
 	  VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "an end soon",
+	{ "an overflow soon",
 	  "nop*9 invalid{nop*50 get status nop*600 get status} nop*30",
 	  VM_INSNS, VM_KERNEL, MINUS(55), 0 },
-	{ "an end amidst",
+	{ "an overflow in the middle",
 	  "nop*9 invalid{nop*200 get status nop*200 get status nop*200} nop*30",
 	  VM_INSNS, VM_KERNEL, MINUS(300), 0 },
-	{ "an end at a branch",
+	{ "an overflow at a branch",
 	  "nop*9 invalid{(nop*3 jmp)*150} nop*30", VM_BRANCHES, VM_KERNEL, MINUS(77), 0 },
-	{ "an end after it",
+	{ "an overflow after it",
 	  "nop*9 invalid{nop*200 get status} nop*300", VM_INSNS, VM_KERNEL, MINUS(400), 0 },
 	{ "set meanwhile",
 	  "nop*9 invalid{nop*100 set nop*50 get status nop*200} nop*30",
 	  VM_INSNS, VM_KERNEL, 0, 0x1000 },
-	{ "set near its end",
+	{ "set near overflow",
 	  "nop*9 invalid{nop*100 set nop*300 get status nop*9} nop*30",
 	  VM_INSNS, VM_KERNEL, 0, MINUS(50) },
 	{ "set to zero after many",
 	  "nop*300 invalid{nop*300 set nop*9 get status nop*9} nop*30 get nop*300",
 	  VM_INSNS, VM_KERNEL, 0, 0 },
-	{ "set back near its end",
+	{ "set back near overflow",
 	  "nop*9 invalid{nop*100 set nop*50 get status nop*9} nop*30",
 	  VM_INSNS, VM_KERNEL, MINUS(200), MINUS(500) },
 };
@@ -76,7 +78,7 @@ static void run(unsigned int row, bool fixed, uint64_t start)
 	s.counter[0] = (struct vm_counter) {
 		.fixed = fixed, .event = rows[row].event, .privilege = rows[row].privilege, .interrupt = true, .start = start,
 	};
-	/* The PMI comes when KVM has looked at its requests, or when the processor can take it. */
+	/* The PMI comes when KVM has looked at its requests, or when the CPU can take it. */
 	s.late = 2000;
 	body.get = body.set[0].msr = vm_counter_msr(&s.counter[0]);
 	body.set[0].value = rows[row].set;
@@ -98,16 +100,16 @@ int main(void)
 	for (row = 0; row < ARRAY_SIZE(rows); row++)
 		for (fixed = 0; fixed <= (rows[row].event == VM_INSNS); fixed++)
 			run(row, fixed, rows[row].start);
-	/* The end of the counter at each of the places between two looks. */
+	/* Let the counter overflow at places between two looks. */
 	for (i = 0; i < 150; i += 7)
 		run(1, false, MINUS(50 + i));
 
-	/* That it was as it was meant to be: the machine has not seen them. */
+	/* Check that KVM has emulated these instructions: the machine has not seen them. */
 	run(1, false, 0);
 	emulated = vm_emulated(&body, &s.counter[0], 0, -1);
 	check(emulated > 600, "hundreds: %llu emulated", (unsigned long long)emulated);
 	check_between("hundreds: VM-exits", s.frame.truth[1][EXITS] - s.frame.truth[0][EXITS_AFTER], 1, 20,
-		      "an OUT, and what the host itself is interrupted by");
+		      "an OUT, and the host's own interrupts");
 	vm_close(&vm);
 	return check_done();
 }

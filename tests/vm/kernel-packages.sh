@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rule: the host is the packages' kernel; it takes signed modules only, KVM's are, and they offer a mediated vPMU.  Counting alone
-# does not tell: a perf-based vPMU counts the same, and a parameter that a module does not have is no error when it is loaded.
+# Rule: the host runs the packages' kernel.  It loads signed modules only, KVM's are signed, and
+# they offer a mediated vPMU.  Counting alone does not show that: a perf-based vPMU counts the same,
+# and loading a module with a parameter that it does not have is not an error.
 . /lib/check.sh
 
 mine() {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: an NMI of one of the host's events that is still on its way when a guest gets the PMU is taken for what it is: no
- * unknown NMI in the log, no PMI of the guest, nothing in the guest's counters, and the event goes on sampling.
+ * Rule: an NMI of a host's event that is still on its way when a guest gets the PMU is attributed
+ * correctly: no unknown NMI in the log, no PMI of the guest, nothing in the guest's counters, and
+ * the event continues to sample.
  *
- * The machine's NMIs come some instructions after the overflow (nmi_delay), and the event overflows at ever other places of
- * KVM's way into the guest.  Another event beside it, of the host's branches, makes NMIs of its own, which may find that the
- * one before has dealt with theirs.
+ * The machine's NMIs come some instructions after the overflow (nmi_delay), and the event overflows
+ * at various places on KVM's way into the guest.  A second event, of the host's branches, raises
+ * NMIs of its own, which may find that an earlier NMI has handled their overflow.
  */
 #include "perf.h"
 #include "vm.h"
@@ -18,8 +19,9 @@ static struct {
 } g;
 
 /*
- * Counts its branches between two readings: exits make none.  It stays for longer than an NMI takes: one that is later than
- * several of its turns finds another one's cause, or makes another one's NMI find none.
+ * Count branches between two readings; VM-exits add none.  The guest runs for longer than an NMI
+ * takes: an NMI that is later than several of its turns would find the cause of another one, or
+ * leave another NMI without a cause.
  */
 static void guest(void *unused)
 {
@@ -53,7 +55,7 @@ static void guest(void *unused)
 		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 }
 
-/* Lines of the kernel's log about NMIs that nobody has wanted. */
+/* Lines of the kernel's log about unknown NMIs. */
 static unsigned int unknown(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -72,7 +74,7 @@ static unsigned int unknown(void)
 	return n;
 }
 
-/* Exits for NMIs. */
+/* The number of VM-exits for NMIs. */
 static uint64_t nmi_exits(void)
 {
 	return mark_read(TRUTH_EXITS_BY_REASON + (on_amd() ? 0x61 : 0));
@@ -91,7 +93,10 @@ int main(void)
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest, NULL);
-	/* perf knows of no NMIs when there is no event at all, and one may be on its way when the others are closed. */
+	/*
+	 * perf does not know late NMIs when there is no event at all, and one may be on its way
+	 * when the other events are closed.
+	 */
 	attr.disabled = 1;
 	must(perf_open(&attr, 0, -1, -1) >= 0, "an event that does nothing");
 	attr.disabled = 0;
@@ -127,12 +132,16 @@ int main(void)
 	arrived = nmi_exits() - arrived;
 	note("%llu samples of %llu instructions; %llu NMIs came in the guest", (unsigned long long)samples,
 	     (unsigned long long)counted, (unsigned long long)arrived);
-	/* AMD's driver waits for an event's NMI when it stops it, and all events are stopped before a guest gets the PMU. */
+	/*
+	 * AMD's driver waits for an event's NMI when it stops the event, and it stops all events
+	 * before a guest gets the PMU.
+	 */
 	if (!vm_seen.amd || !vm_seen.mediated)
 		check(arrived >= 10, "NMIs that come in the guest: %llu", (unsigned long long)arrived);
 	check_equal("rounds without a sample", rounds_without, 0, "the event samples in each");
-	check_equal("PMIs of the guest", pmis, 0, "its counter is far from its end");
-	check_equal("rounds in which the guest counts wrongly", wrong, 0, "its branches, to the last one");
+	check_equal("PMIs of the guest", pmis, 0, "its counter is far from overflow");
+	check_equal("rounds in which the guest counts wrongly", wrong, 0,
+		    "it counts its branches exactly");
 	check_equal("unknown NMIs in the log", unknown() - log, 0, "each is known");
 	vm_close(&vm);
 	return check_done();

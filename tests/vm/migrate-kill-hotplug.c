@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: whatever happens to the thread of a vCPU with a mediated vPMU, its counters lose nothing and the host's perf is right
- * afterwards: moved between CPUs while it counts, with others on the same CPU, its CPU taken away, killed.
+ * Rule: whatever happens to the thread of a vCPU with a mediated vPMU, its counters lose nothing
+ * and the host's perf is correct afterwards.  The thread moves between CPUs while it counts, shares
+ * its CPU with others, loses its CPU, and is killed.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -22,7 +23,10 @@ static const struct vm_counter counters[] = {
 	{ .name = "branches, both", .index = 2, .event = VM_BRANCHES, .privilege = VM_BOTH },
 };
 
-/* A VM that counts until it is killed.  What the machine has counted is of all VMs: only what the guest knows is checked. */
+/*
+ * A VM that counts until it is killed.  The machine's counts are those of all VMs, so check only
+ * what the guest knows.
+ */
 static void __attribute__((noreturn)) child(unsigned int n)
 {
 	static struct vm vm;
@@ -42,7 +46,7 @@ static void __attribute__((noreturn)) child(unsigned int n)
 	for (i = 0; ; i++) {
 		memcpy(s.counter, counters, sizeof(counters));
 		vm_measure(&vm, &s);
-		/* Branches but for the interrupts' own are the same each time. */
+		/* Without those of interrupts, branches are the same each time. */
 		if (i && vm_ends_are_alike(&s.frame)) {
 			branches = branches ? branches : s.counter[2].value;
 			shared[n].bad += s.counter[2].value != branches;
@@ -102,7 +106,8 @@ static void host_is_right(const char *when)
 		on_cpu(0, cpu);
 		fd = perf_open(&attr, 0, -1, -1);
 		must(fd >= 0, "an event");
-		check_equal(when, vm_host_event_delta(fd, loop), 0, "from the machine's count of user mode");
+		check_equal(when, vm_host_event_delta(fd, loop), 0,
+			    "difference from the machine's count of user mode");
 		close(fd);
 	}
 }

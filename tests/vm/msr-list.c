@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: each MSR of the PMU that KVM names by KVM_GET_MSR_INDEX_LIST can be read from a vCPU and written to another one of the same
- * model, in the order of the list, and the PMU then is what it was; also where the guest, the VM, or all VMs have no PMU.
+ * Rule: each MSR of the PMU in KVM_GET_MSR_INDEX_LIST can be read from a vCPU and written to
+ * another vCPU of the same model, in the order of the list.  The second PMU then is as the first
+ * was.  That also holds where the guest, the VM, or all VMs have no PMU.
  *
- * So do Firecracker, Cloud Hypervisor and crosvm.  QEMU has a list of its own, by what the guest's CPUID says: it writes a 0 to the
- * global registers and what the host offers to IA32_PERF_CAPABILITIES, and aborts if that fails.
+ * Firecracker, Cloud Hypervisor and crosvm do that.  QEMU has a list of its own, made from the
+ * guest's CPUID: it writes 0 to the global registers and what the host offers to
+ * IA32_PERF_CAPABILITIES, and aborts if that fails.
  */
 #include "vm.h"
 
@@ -97,12 +99,12 @@ static void close_cpu(struct cpu *cpu)
 	close(cpu->fd);
 }
 
-/* Something of its own in each register that there is. */
+/* Write a different value to each register that exists. */
 static void fill(struct cpu *cpu, enum model model)
 {
 	unsigned int i;
 
-	/* Another value than a new vCPU has makes another PMU of it, whose registers are reset. */
+	/* Write it first: if its value changes, KVM resets the PMU's registers. */
 	if (!amd)
 		set(cpu, MSR_IA32_PERF_CAPABILITIES, model == NARROW_WRITES ? 0 : capabilities);
 
@@ -112,7 +114,7 @@ static void fill(struct cpu *cpu, enum model model)
 	}
 	for (i = 0; i < 4 && !amd; i++)
 		set(cpu, MSR_CORE_PERF_FIXED_CTR0 + i, 0x2222222222ULL * (i + 1));
-	/* Where KVM offers it. */
+	/* This fails where KVM does not offer it. */
 	if (!amd)
 		set(cpu, MSR_PERF_METRICS, 0x8c301f24);
 	for (i = 0; i < 6 && amd; i++) {
@@ -165,10 +167,10 @@ static void move(enum model model)
 	}
 	note("%s: %u MSRs of the PMU in the list of %u; of the others %u cannot be read", names[model], n, list.head.nmsrs, others);
 	snprintf(what, sizeof(what), "%s: MSRs of the list that cannot be read", names[model]);
-	check_equal(what, unreadable, 0, "KVM has named them");
+	check_equal(what, unreadable, 0, "KVM lists them");
 	snprintf(what, sizeof(what), "%s: that cannot be written with what was read", names[model]);
-	check_equal(what, unwritable, 0, "a saved guest has to come back");
-	snprintf(what, sizeof(what), "%s: that are not what they were", names[model]);
+	check_equal(what, unwritable, 0, "a saved guest has to be restored");
+	snprintf(what, sizeof(what), "%s: that differ afterwards", names[model]);
 	check_equal(what, differ, 0, "written in the order of the list");
 	close_cpu(&from);
 	close_cpu(&to);
@@ -184,14 +186,14 @@ static uint32_t leaf(uint32_t function, char reg)
 	return 0;
 }
 
-/* What QEMU writes for what it finds in the guest's CPUID, be there a PMU or not. */
+/* What QEMU writes by the guest's CPUID, whether there is a PMU or not. */
 static void as_qemu(enum model model)
 {
 	static const struct {
 		bool amd;
 		uint32_t msr, function;
 		char reg;
-		uint32_t mask;		/* of CPUID: has to be there */
+		uint32_t mask;		/* QEMU writes the MSR if CPUID has one of these bits */
 	} rows[] = {
 		{ 0, MSR_CORE_PERF_FIXED_CTR_CTRL, 0xa, 'a', 0xfe },
 		{ 0, MSR_CORE_PERF_GLOBAL_CTRL, 0xa, 'a', 0xfe },
@@ -227,13 +229,16 @@ static void as_qemu(enum model model)
 	close_cpu(&cpu);
 }
 
-/* KVM makes them of others, IA32_VMX_TRUE_* and CPUID, and lets nobody write them. */
+/* KVM computes these from IA32_VMX_TRUE_* and CPUID, and refuses writes. */
 static bool is_made(uint32_t msr)
 {
 	return (msr >= 0x481 && msr <= 0x484) || msr == 0x487 || msr == 0x489;
 }
 
-/* What KVM offers of VMX, to a guest that may be a hypervisor: some of it depends on the PMU (what loads the global control). */
+/*
+ * What KVM offers of VMX to a guest that may be a hypervisor.  Some of it depends on the PMU: the
+ * controls that load the global control.
+ */
 static void vmx(enum model model)
 {
 	static struct {
@@ -275,7 +280,7 @@ int main(void)
 	capabilities = vm_capabilities(&(struct vm) { .kvm = kvm }) & (VM_FULL_WIDTH | VM_METRICS);
 	list.head.nmsrs = ARRAY_SIZE(list.index);
 	must(!ioctl(kvm, KVM_GET_MSR_INDEX_LIST, &list), "the list");
-	/* Where no VM has a PMU, that of one cannot be disabled. */
+	/* If no VM has a PMU, there is no capability to disable that of one. */
 	if (!ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_PMU_CAPABILITY))
 		models = PMU_OF_VM_OFF;
 	for (i = 0; i < models; i++)

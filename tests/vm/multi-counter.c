@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: several counters of the same events do not disturb each other, and what KVM emulates is in each of them.
+ * Rule: several counters of the same events do not disturb each other, and each has what KVM
+ * emulates.
  *
- * First all are exact beside each other.  Then they are set so that one emulated instruction makes all that count it pass
- * their ends: then a PMI comes at once, finds all their status bits, and each goes on after its end.
+ * First all counters are exact next to each other.  Then one emulated instruction makes all that
+ * count it overflow: a PMI comes at once and finds all their status bits, and each counter
+ * continues after its overflow.
  */
 #include "vm.h"
 
@@ -37,7 +39,7 @@ static void prepare(void)
 		s.counter[5].fixed = true;
 		s.counter[5].index = 0;
 	}
-	/* Of a CPU with four general counters. */
+	/* The CPU has only four general counters. */
 	if (vm_seen.general < 5)
 		s.counter[4] = s.counter[--s.n];
 }
@@ -58,7 +60,7 @@ static void beside(void)
 	}
 }
 
-/* The instruction that all pass their ends at is the OUT of a point. */
+/* All counters overflow at the OUT of a point. */
 static void at_once(void)
 {
 	uint64_t to[ARRAY_SIZE(counters)] = { 0 }, bits = 0;
@@ -67,7 +69,10 @@ static void at_once(void)
 
 	vm_body(&body, "nop*9 cpuid fep-nop hook nop*50");
 	prepare();
-	/* Until it is as far for all as it was the last time: a tick of the host is counted by AMD. */
+	/*
+	 * Repeat until the OUT is as far away for all as the last time: on AMD a tick of the host
+	 * counts.
+	 */
 	do {
 		must(++tries < VM_TRIES, "two tries are alike");
 		vm_measure(&vm, &s);
@@ -90,10 +95,12 @@ static void at_once(void)
 		    "right after the OUT");
 	if (!vm_seen.amd) {
 		check_equal("all at once: PMIs", vm_seen.pmis, 1, "masked by the first, cleared by its handler");
-		check_equal("all at once: status", vm_seen.pmi[0].status, bits, "of all whose end it was");
+		check_equal("all at once: status", vm_seen.pmi[0].status, bits,
+			    "of all that have overflowed");
 	}
 	for (i = 0; i < s.n; i++)
-		check_equal(s.counter[i].name, vm_signed(s.counter[i].value), vm_signed(vm_expected(&s, i)), "after its end");
+		check_equal(s.counter[i].name, vm_signed(s.counter[i].value),
+			    vm_signed(vm_expected(&s, i)), "after its overflow");
 }
 
 int main(void)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rule: the guest (L2) of a guest that is a hypervisor itself (L1, under KVM, which is L0) accesses
- * counters as L1 lets it: by an exit to L1 if L1 intercepts the access; else without an exit,
- * unless L0 has a reason of its own to intercept it.
+ * counters as L1 allows.  If L1 intercepts the access, it exits to L1.  Otherwise it does not exit,
+ * unless L0 has a reason to intercept it.
  */
 #include "nested.h"
 
@@ -46,9 +46,9 @@ static void l1_access(void *unused)
 }
 
 /*
- * Which selectors of L1 are enabled, in no ring, so that they count nothing.  With none for a
- * while, L0 takes the PMU away.  With one, L0 does not intercept what concerns that counter, or all
- * of them.
+ * Which selectors of L1 are enabled, in no ring, so that they count nothing.  If none is enabled
+ * for a while, L0 takes the PMU away.  With one enabled, L0 does not intercept accesses to that
+ * counter; with all enabled, to none of the counters.
  */
 enum { NONE, ONE, ALL };
 
@@ -67,10 +67,10 @@ static void selectors_on(int on)
 
 struct access {
 	const char *what;
-	uint32_t intel, amd;	/* 0: not there */
-	uint64_t holds;		/* what L1 has written there; the index of RDPMC is 0 */
-	int kinds;		/* of RDPMC, RDMSR, WRMSR */
-	bool always;		/* L0 intercepts it in any case */
+	uint32_t intel, amd;	/* 0: does not exist */
+	uint64_t holds;		/* the value that L1 has written; the index of RDPMC is 0 */
+	int kinds;		/* a bit for each of RDPMC, RDMSR, WRMSR */
+	bool always;		/* L0 always intercepts it */
 	bool whole;		/* L0 intercepts it unless L1 has all counters */
 };
 
@@ -117,11 +117,11 @@ static void check_access(const struct access *a, int kind, int on, bool taken)
 		vm_call(&nested.vm, l1_access, NULL);
 	} while (!taken && acc.exits != exits && ++tries < 5);
 	nested_title(a->what, kinds[kind]);
-	strcat(nested.name, on == NONE ? ", no selector on" :
-			    on == ONE ? ", another selector on" : "");
+	strcat(nested.name, on == NONE ? ", no selector enabled" :
+			    on == ONE ? ", another selector enabled" : "");
 	if (taken) {
 		check(l1.exits == 2 && l1.reason[0] == reason_of(kind),
-		      "%s: exit to L1, which takes it: %u, %llu", nested.name, l1.exits,
+		      "%s: exits to L1, which intercepts it: %u, %llu", nested.name, l1.exits,
 		      (unsigned long long)l1.reason[0]);
 		if (kind == WRMSR)
 			check_equal("the register", vm_get_msr(&nested.vm, msr), a->holds,
@@ -129,10 +129,10 @@ static void check_access(const struct access *a, int kind, int on, bool taken)
 		return;
 	}
 	check_equal(nested.name, acc.exits, exits,
-		    exits ? "L0 intercepts it" : "nobody intercepts it");
+		    exits ? "L0 intercepts it" : "neither L0 nor L1 intercepts it");
 	check_equal("exits to L1", l1.exits, 1, "the call at the end");
 	if (kind != WRMSR)
-		check_equal("what L2 has read", acc.value, a->holds, "what was there");
+		check_equal("what L2 has read", acc.value, a->holds, "what L1 has written");
 	else if (msr != MSR_CORE_PERF_GLOBAL_OVF_CTRL &&
 		 msr != MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR)
 		check_equal("the register", vm_get_msr(&nested.vm, msr), a->holds + 2,
@@ -147,7 +147,7 @@ static void accesses_of(int on)
 		{ "the first counter", MSR_IA32_PMC0, MSR_F15H_PERF_CTR, 0x12345, both, 0, 0 },
 		{ "the last counter", MSR_IA32_PMC0 + vm_seen.general - 1, MSR_F15H_PERF_CTR + 10,
 		  0x23456, both, 0, 0 },
-		{ "its old name", MSR_IA32_PERFCTR0, MSR_K7_PERFCTR0, 0x12345, both, 0, 0 },
+		{ "its legacy MSR", MSR_IA32_PERFCTR0, MSR_K7_PERFCTR0, 0x12345, both, 0, 0 },
 		{ "PERF_METRICS", vm_seen.metrics ? MSR_PERF_METRICS : 0, 0, 0x8c301f24, both, 0,
 		  0 },
 		{ "the last fixed counter", MSR_CORE_PERF_FIXED_CTR0 + vm_seen.fixed - 1, 0,
@@ -166,7 +166,7 @@ static void accesses_of(int on)
 	int kind;
 
 	selectors_on(on);
-	/* With no slots counted, PERF_METRICS holds what was written, whatever its sum. */
+	/* While the counter of slots is 0, PERF_METRICS keeps what is written, whatever its sum. */
 	if (vm_seen.metrics)
 		vm_set_msr(&nested.vm, MSR_CORE_PERF_FIXED_CTR0 + 3, 0);
 	nested_defaults();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: the counters of a guest that is a hypervisor itself count what it (L1) and its guest (L2)
- * execute, over the entry and the exit, and what KVM emulates of both.
+ * Rule: the counters of a guest that is a hypervisor itself (L1) count what it and its guest (L2)
+ * execute, across VM-entry and VM-exit, and what KVM emulates for both.
  */
 #include "nested.h"
 
@@ -18,7 +18,7 @@ static void counting(void)
 		  "nop*3 out-pic nop*2 in-pic nop*3 out-vmm nop*2 in-vmm nop*3 mmio-write nop*2 "
 		  "mmio-read nop*9", 0 },
 		{ "WBINVD", "nop*3 wbinvd nop*9", 0 },
-		{ "CPUID, of L1", "nop*3 cpuid nop*2 jmp cpuid nop*9", 1 },
+		{ "CPUID, intercepted by L1", "nop*3 cpuid nop*2 jmp cpuid nop*9", 1 },
 		{ "user mode", "nop*3 user{nop*9 jmp*3 nop*2} nop*4", 0 },
 		{ "user mode, with exits",
 		  "nop*3 user{nop*9 rdpmc jmp*3 out-vmm nop*2} rdmsr nop*4", 0 },
@@ -38,7 +38,7 @@ static void counting(void)
 		nested_measure();
 		note("%s", nested_title(rows[r].what, ""));
 		check_equal("exits to L1", l1.exits, 1 + 2 * rows[r].cpuid,
-			    "the call, and what L1 takes");
+			    "the call, and what L1 intercepts");
 		for (i = 0; i < nested.s.n; i++) {
 			char what[64];
 
@@ -52,7 +52,7 @@ static void counting(void)
 		}
 		if (l1.exits == 1)
 			check(nested_undisturbed(),
-			      "L0 has had what it emulates, the entry and the call");
+			      "exits to L0: what it emulates, the entry and the call");
 	}
 }
 

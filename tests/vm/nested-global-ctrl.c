@@ -3,8 +3,8 @@
  * Rule: a guest that is a hypervisor itself (L1) and its guest (L2) share the global control:
  *
  *	WRMSR	of either of them enables or disables counters from there on
- *	VMX	what VM-entry loads holds in L2, what VM-exit loads holds in L1 after it;
- *		VM-exit stores that of L2
+ *	VMX	the value that VM-entry loads is in force in L2, the value that VM-exit loads in L1
+ *		after it; VM-exit stores that of L2
  */
 #include "nested.h"
 
@@ -83,9 +83,9 @@ static void global(void)
 			vm_call(&nested.vm, l1_toggle, NULL);
 			want = toggle.truth[1] - toggle.truth[0];
 			/*
-			 * What KVM emulates in between: the first WRMSR; of L1 what comes before
-			 * L2, and VMRUN; of L1 what comes after L2, and RDMSRs of the control and
-			 * of the counter.
+			 * KVM emulates in between: the first WRMSR; in L1, what comes before L2,
+			 * and VMRUN; in L1, what comes after L2, and RDMSRs of the control and of
+			 * the counter.
 			 */
 			want += NESTED_PMU_MSR;
 			if (!on)
@@ -100,11 +100,11 @@ static void global(void)
 			check_equal("the control in L1 after the exit", toggle.control[0], !off,
 				    "as L2 has left it");
 			check_equal("and when it is disabled", toggle.control[1], 0,
-				    "by whoever does it");
+				    "by L1 or L2");
 			check_equal("the counter is stopped", toggle.value[2], toggle.value[1],
 				    "it is disabled");
 			if (off)
-				check_equal("after the exit already", toggle.value[0],
+				check_equal("already after the exit", toggle.value[0],
 					    toggle.value[1], "L2 has disabled it");
 		}
 }
@@ -118,8 +118,8 @@ static void control(void)
 		int guest, after;
 	} rows[] = {
 		{ "nothing loaded: both count", 1, -1, -1 },
-		{ "entry loads 1, exit 0: L2 alone", 0, 1, 0 },
-		{ "entry loads 0, exit 1: L1 alone", 1, 0, 1 },
+		{ "entry loads 1, exit 0: only L2 counts", 0, 1, 0 },
+		{ "entry loads 0, exit 1: only L1 counts", 1, 0, 1 },
 		{ "entry loads 0, exit nothing: it stays 0", 1, 0, -1 },
 		{ "entry loads 1, exit nothing: it stays 1", 0, 1, -1 },
 		{ "entry nothing, exit loads 0", 1, -1, 0 },

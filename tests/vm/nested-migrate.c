@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a vCPU of a guest that is a hypervisor itself (L1), saved while it is in L1's guest (L2),
- * resumes in another VM with nothing lost: counts, what VM-exit is still to load, AMD's modes.
+ * Rule: a vCPU of a guest that is a hypervisor itself (L1) can be saved while it is in L1's guest
+ * (L2) and continue in another VM with nothing lost: counts, the control that VM-exit has still to
+ * load, AMD's modes.
  */
 #include "nested.h"
 
-/* In the order in which they are restored: nothing may count before all values are there. */
+/* In the order of restoring: nothing may count before all values are set. */
 static const uint32_t intel_msrs[] = {
 	MSR_CORE_PERF_FIXED_CTR0, MSR_IA32_PERFCTR0, MSR_IA32_PERFCTR0 + 1, MSR_IA32_PERFCTR0 + 2, MSR_IA32_PERFCTR0 + 3,
 	MSR_P6_EVNTSEL0, MSR_P6_EVNTSEL0 + 1, MSR_P6_EVNTSEL0 + 2, MSR_P6_EVNTSEL0 + 3,
@@ -13,7 +14,7 @@ static const uint32_t intel_msrs[] = {
 }, amd_msrs[] = {
 	MSR_F15H_PERF_CTR, MSR_F15H_PERF_CTR + 2, MSR_F15H_PERF_CTR + 4, MSR_F15H_PERF_CTR + 6,
 	MSR_F15H_PERF_CTL, MSR_F15H_PERF_CTL + 2, MSR_F15H_PERF_CTL + 4, MSR_F15H_PERF_CTL + 6,
-	/* if there are any */
+	/* if they exist */
 	MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
 };
 
@@ -59,7 +60,7 @@ static void moving(void)
 		nested_defaults();
 		vm_body(&nested.l2, "nop*9 jmp hook nop*5 rdmsr jmp hook rdpmc nop*5");
 		if (loads) {
-			/* VM-entry has loaded L2's control, VM-exit is to load another. */
+			/* VM-entry has loaded L2's control, and VM-exit will load another. */
 			l1.load_entry = 1;
 			l1.load_exit = 0;
 		}
@@ -103,7 +104,7 @@ static void moving(void)
 			exits += nested.l2.insn[i].emulated;
 		extra = nested_exits[1] - nested_exits[0] - exits;
 		check_equal("the two modes", nested.s.counter[1].value + nested.s.counter[2].value,
-			    nested_events(1), "both are all there is");
+			    nested_events(1), "both together are all events");
 		check_between("guest-only", nested.s.counter[1].value,
 			      nested_insns_of_l2(&nested.s.counter[1]) - extra,
 			      nested_insns_of_l2(&nested.s.counter[1]), "L2, with each entry");

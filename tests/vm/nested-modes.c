@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rule: on AMD, a selector with the host-only bit counts in a guest that is a hypervisor itself
- * (L1), one with the guest-only bit in its guest (L2), as on a machine of its own.  Without
- * EFER.SVME a selector with any of both bits counts nothing.
+ * (L1), and one with the guest-only bit in L1's guest (L2), as on hardware.  Without EFER.SVME a
+ * selector with either or both of these bits counts nothing.
  */
 #include "nested.h"
 
@@ -43,14 +43,14 @@ static void modes(void)
 			check_equal(nested.name, nested.s.counter[r].value,
 				    (rows[r].l1 ? nested_events(r) - part2 : 0) +
 					    (rows[r].l2 ? part2 : 0),
-				    "in L1 without VMRUN, in L2 with that and each entry");
+				    "in L1 without VMRUN, in L2 with it and each VM-entry");
 		}
 	}
 }
 
 /*
- * Without EFER.SVME there is neither host nor guest mode, so a selector with one of the bits, or
- * with both, selects nothing.
+ * Without EFER.SVME there is neither host mode nor guest mode, so a selector with one of the bits,
+ * or with both, selects nothing.
  */
 static struct {
 	uint64_t select[4], value[4], back[4];
@@ -94,7 +94,7 @@ static void svme_off(void)
 			/* One more is allowed: a tick of the host causes a VM-entry. */
 			check_between(nested_title(bits[i], enabled ? "SVME=1, in L1" : "SVME=0"),
 				      svme.value[i], counts ? 104 : 0, counts ? 105 : 0,
-				      "the WRMSR, the entry, the nops, two more");
+				      "the WRMSR, the VM-entry, the NOPs, two more");
 		}
 	}
 }

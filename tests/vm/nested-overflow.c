@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a counter overflow while a guest that is a hypervisor itself (L1) runs its guest (L2)
- * causes one PMI, to L2, or to L1 if L1 intercepts it.  Wherever on the way it happens, no event is
- * lost.
+ * Rule: if a counter overflows while a guest that is a hypervisor itself (L1) runs its guest (L2),
+ * there is one PMI: to L2, or to L1 if L1 intercepts it.  No event is lost, wherever on the way the
+ * overflow happens.
  */
 #include "nested.h"
 
@@ -17,7 +17,7 @@ static bool came_at(bool taken, uint64_t rip)
 static void overflow_row(const char *what, unsigned int to, bool taken, bool vector)
 {
 	unsigned int tries = 0;
-	uint64_t in_front, entry = vm_seen.amd ? 2 : 1;	/* AMD: the entry; both: the call */
+	uint64_t in_front, entry = vm_seen.amd ? 2 : 1;	/* AMD: the VM-entry; both: the call */
 
 	nested_defaults();
 	vm_seen.fixed_vector = vector;
@@ -33,15 +33,16 @@ static void overflow_row(const char *what, unsigned int to, bool taken, bool vec
 		nested.s.counter[0].start = -(in_front + to);
 		vm_measure(&nested.vm, &nested.s);
 		must(++tries < VM_TRIES, "two measured regions are alike");
-		/* On AMD a tick of the host moves the PMI: the entry after it counts. */
+		/* On AMD a tick of the host moves the PMI, because the VM-entry after it counts. */
 	} while (vm_seen.amd && tries < 5 &&
 		 !came_at(taken, (uint64_t)nested.l2.code + to - entry));
 	nested_title(what, vector ? "vector" : "NMI");
 	check_equal(nested.name, l1.pmis + vm_seen.pmis, 1, "one PMI");
-	check_equal("exits to L1", l1.exits, taken ? 2 : 1, "its own and the call");
+	check_equal("exits to L1", l1.exits, taken ? 2 : 1,
+		    "the PMI, if L1 takes it, and the call");
 	check_equal("the count", vm_signed(nested.s.counter[0].value),
 		    vm_signed(nested.s.counter[0].start + nested_events(0)),
-		    "nothing is lost by it");
+		    "the PMI loses no event");
 	if (taken) {
 		check_equal("why", l1.reason[0],
 			    vm_seen.amd ? (vector ? SVM_INTR : SVM_NMI) :
@@ -83,7 +84,7 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 	}
 	/*
 	 * Leave out PMIs after the reading of the last end, and on AMD within the first end: it is
-	 * not known what of their handler counts.
+	 * not known how much of their handler counts.
 	 */
 	first = !vm_seen.amd || bits == AMD64_EVENTSEL_GUESTONLY ? 1 : event == VM_INSNS ? 14 : 3;
 	last -= event == VM_INSNS && bits != AMD64_EVENTSEL_GUESTONLY ? VM_SWITCH_INSNS(0) + 8 : 0;
@@ -100,7 +101,7 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 			 ++tries < VM_TRIES);
 		want = nested.s.counter[0].start + nested_events(0);
 		pmis += vm_seen.pmis + l1.pmis;
-		/* With bits and a PMI in between, what belongs to L1 and to L2 is not known. */
+		/* With mode bits and a PMI in between, it is not known what belongs to L1 or L2. */
 		if (vm_seen.pmis + l1.pmis != 1 ||
 		    (!bits && ((nested.s.counter[0].value ^ want) & VM_MASK))) {
 			if (!bad++)
@@ -114,7 +115,7 @@ static void everywhere(const char *what, const char *code, enum vm_event event, 
 		 event == VM_INSNS ? "instructions" : "branches", vector ? "vector" : "NMI",
 		 nested.beside ? ", beside the host's event" : "", last - first + 1);
 	check_equal(nested.name, pmis, last - first + 1, "one each");
-	check_equal("those that were not correct", bad, 0, "one PMI, nothing lost");
+	check_equal("incorrect ones", bad, 0, "one PMI, nothing lost");
 }
 
 #define ANYWHERE "nop*3 jmp rdmsr nop*2 rdpmc jmp wrmsr nop*3"

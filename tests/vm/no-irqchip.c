@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a VM whose interrupt controller is not in the kernel at all (gVisor's KVM platform, small hypervisors, QEMU with
- * kernel-irqchip=off) works on every host.  With a perf-based vPMU its counters are exact, only they cannot interrupt.  Where the
- * vPMU is mediated it has none: then it is not a VM with the PMU for perf either, so the host's events stay what they are, before
- * and beside it, and the kernel's log has one line for the VM and not one for each vCPU.
+ * Rule: a VM without an interrupt controller in the kernel (gVisor's KVM platform, small
+ * hypervisors, QEMU with kernel-irqchip=off) works on every host.  With a perf-based vPMU its
+ * counters are exact, but they cannot interrupt.  On a host with mediated vPMUs it has no vPMU.
+ * Then perf does not treat it as a VM with the PMU either: the host's events are unchanged, before
+ * it and while it exists, and the kernel's log has one line for the VM instead of one for each
+ * vCPU.
  */
 
 #include "perf.h"
@@ -17,7 +19,7 @@ static struct vm vm;
 static struct vm_body body;
 static struct vm_region s;
 
-/* As vm_guest_region(), without an APIC. */
+/* Like vm_guest_region(), without an APIC. */
 static void guest_stretch(void *unused)
 {
 	struct vm_counter *c = &s.counter[0];
@@ -54,7 +56,7 @@ static void stretch(void)
 	f->off.write[0].value = 0;
 	do {
 		vm_call(&vm, guest_stretch, NULL);
-		must(++tries < VM_TRIES, "the host's ticks leave a measured region in peace");
+		must(++tries < VM_TRIES, "a measured region without a tick of the host");
 	} while (!vm_seen.mediated && !vm_ends_are_alike(f));
 }
 
@@ -67,7 +69,7 @@ static int event(void)
 	return perf_open(&attr, 0, -1, -1);
 }
 
-/* The model that this CPU has, as vm.h gives it to the first vCPU. */
+/* Set this CPU's model, as vm_open() does for the first vCPU. */
 static int model(int vcpu)
 {
 	static struct {
@@ -86,7 +88,7 @@ int main(void)
 	int before, beside, vcpu[VCPUS];
 
 	before = event();
-	check(before >= 0, "an event that counts in guests, before there is the VM");
+	check(before >= 0, "an event that counts in guests, before the VM exists");
 	vm_without_irqchip = true;
 	vm_without_pmu = on_mediated();
 	vm_open(&vm);
@@ -115,9 +117,9 @@ int main(void)
 			continue;
 		}
 		check_equal("the guest's counter", s.counter[0].value, vm_expected(&s, 0), "the machine's count, and KVM's");
-		check_equal("PMIs, which nothing can deliver", vm_seen.pmis, 0, "there is no APIC");
+		check_equal("PMIs", vm_seen.pmis, 0, "there is no APIC");
 		if (!vm_seen.amd)
-			check_equal("status", s.status, overflow, "tells it");
+			check_equal("status", s.status, overflow, "set by the overflow");
 	}
 	for (i = 1; i < VCPUS; i++)
 		close(vcpu[i]);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a VM to which its owner gives no PMU pays nothing for one: an exit costs what it costs on the same host with the
- * parameter off, whatever of the host's wants to count (here its watchdog), and accesses no register of the PMU.  Of Intel's
- * the base reads IA32_DEBUGCTL before an entry and writes it after the exit, which clears it and perf's FREEZE_IN_SMM with it;
- * of AMD's it reads that, which is a register of the PMU where it can freeze the counters (Zen 4).  The machine counts these.
+ * Rule: a VM to which its owner gives no PMU pays nothing for one.  A VM-exit costs the same as on
+ * the same host with the parameter off, whatever else of the host wants to count (here its
+ * watchdog), and accesses no register of the PMU except these, which the machine counts.  On Intel
+ * the base reads IA32_DEBUGCTL before a VM-entry and writes it after the VM-exit, which clears it,
+ * and with it perf's FREEZE_IN_SMM.  On AMD it reads DEBUGCTL, which is a register of the PMU where
+ * it can freeze the counters (Zen 4).
  *
- * That is a model without leaf 0AH, without AMD's extended counters and PerfMonV2, as QEMU's pmu=off makes it.
+ * The model has no leaf 0AH, no AMD extended counters and no PerfMonV2, as QEMU's pmu=off makes it.
  */
 #include "vm.h"
 
@@ -60,7 +62,7 @@ int main(void)
 		vm_call(&vm, guest, NULL);
 	note("%llu exits, %llu accesses of the host to its PMU", (unsigned long long)seen.exits, (unsigned long long)seen.accesses);
 	check(seen.exits >= EXITS, "it exits");
-	/* The watchdog's own NMI may fall into it. */
+	/* The watchdog's own NMI may come meanwhile. */
 	check(seen.accesses <= each * seen.exits + 50, "accesses to the PMU: %llu in %llu exits",
 	      (unsigned long long)seen.accesses, (unsigned long long)seen.exits);
 	vm_close(&vm);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a VM whose owner wants no PMU for it (KVM_PMU_CAP_DISABLE; QEMU's pmu=off, Firecracker) has none, costs the host none, and
- * sees none:
+ * Rule: a VM whose owner wants no PMU for it (KVM_PMU_CAP_DISABLE; QEMU's pmu=off, Firecracker) has
+ * none, costs the host none, and sees none:
  *
- *	the host	perf may have events that count in guests, before and beside such a VM, be the vPMU mediated or not
- *	the guest	what it reads by RDPMC and RDMSR is 0 or a #GP, never a value of the host's; what it writes changes nothing
- *			that the host counts, also where a guest probes for a PMU as Linux does at boot
- *	the log		has not a line for each access (AMD's CPUID cannot say that there are no counters at all, so all probe)
+ *	the host	perf may have events that count in guests, before such a VM and while it
+ *			exists, whether the vPMU is mediated or not
+ *	the guest	RDPMC and RDMSR return 0 or a #GP, never a value of the host; writes change
+ *			nothing that the host counts, also if a guest probes for a PMU as Linux does
+ *			at boot
+ *	the log		does not have a line for each access (AMD's CPUID cannot say that there are
+ *			no counters at all, so every guest probes)
  */
 
 #include "perf.h"
@@ -23,7 +26,7 @@ static struct {
 	uint32_t counter, selector, step, faulted, reads;
 } g;
 
-/* As Linux probes, and a bit more. */
+/* Probe as Linux does, and a bit more. */
 static void probe(void *unused)
 {
 	unsigned int i;
@@ -33,7 +36,7 @@ static void probe(void *unused)
 	for (i = 0; i < 6; i++) {
 		g.faulted += !try_wrmsr(g.counter + i * g.step, 0xabcd);
 		g.faulted += !try_wrmsr(g.selector + i * g.step, 0x4300c0);
-		/* A #GP leaves 0. */
+		/* After a #GP the value is 0. */
 		g.faulted += !try_rdmsr(g.counter + i * g.step, &g.rdmsr[i]);
 		g.faulted += !try_rdpmc(i, &g.rdpmc[i]);
 		g.reads += g.rdmsr[i] || g.rdpmc[i];
@@ -89,7 +92,7 @@ static void all(const char *model)
 	char what[128];
 
 	before = event(PERF_COUNT_HW_INSTRUCTIONS, false);
-	check(before >= 0, "%s: an event that counts in guests, before there is the VM", model);
+	check(before >= 0, "%s: an event that counts in guests, before the VM exists", model);
 	no_pmu_cap = -1;
 	vm_created = disable_pmu;
 	vm_open(&vm);
@@ -104,11 +107,13 @@ static void all(const char *model)
 			      PERF_COUNT_HW_CPU_CYCLES, true);
 		must(fd[i] >= 0, "an event of the host");
 	}
-	/* The first time brings in pages. */
+	/* The first run has page faults. */
 	run();
-	snprintf(what, sizeof(what), "%s: the host's event beside a guest that writes to all there might be", model);
-	check_equal(what, vm_host_event_delta(fd[0], run), 0, "from the machine's count of the host's user mode");
-	snprintf(what, sizeof(what), "%s: counters in which the guest has read anything", model);
+	snprintf(what, sizeof(what),
+		 "%s: the host's event beside a guest that writes to all that might exist", model);
+	check_equal(what, vm_host_event_delta(fd[0], run), 0,
+		    "difference from the machine's count of the host's user mode");
+	snprintf(what, sizeof(what), "%s: counters in which the guest reads something", model);
 	check_equal(what, g.reads, 0, "0 or #GP");
 	note("%s: %u of 18 accesses are a #GP; RDPMC(0) %#llx, RDMSR %#llx", model, g.faulted, (unsigned long long)g.rdpmc[0],
 	     (unsigned long long)g.rdmsr[0]);
@@ -126,7 +131,7 @@ static void all(const char *model)
 
 static void hide(struct kvm_cpuid_entry2 *e)
 {
-	/* PDCM stays, as with QEMU's pmu=off: vm.h sets IA32_PERF_CAPABILITIES. */
+	/* Keep PDCM, as QEMU's pmu=off does: vm_open() sets IA32_PERF_CAPABILITIES. */
 	if (e->function == 0xa || e->function == 0x80000022)
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 	if (e->function == 0x80000001)

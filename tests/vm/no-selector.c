@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest that has no selector on has no part in the CPU's PMU, and none in what it costs.
+ * Rule: a guest that has no selector enabled does not occupy the CPU's PMU and does not pay for it.
  *
- * By turns: no selector on, one on, none again; while an event of the host counts all that the host executes, so that there is
- * something to see and to spoil.
+ * In turn no selector is enabled, one is, and none again.  Meanwhile an event of the host counts
+ * everything that the host executes, so that there is something to see and to disturb.
  *
- *	reads		RDPMC and RDMSR of each counter, of the global control and the status give what the guest has there
- *	writes		and change that
- *	the host	its event counts what the host executes, and nothing of a guest that runs long, or exits often
- *	accesses	none for an exit of a guest that has been without for some exits
- *	awake		what it turns on counts from its next instruction on, every time
+ *	reads		RDPMC and RDMSR of each counter, of the global control and of the status
+ *			return the guest's values
+ *	writes		change these values
+ *	the host	its event counts what the host executes, and nothing of a guest that runs
+ *			long or exits often
+ *	accesses	none for a VM-exit of a guest that had no selector enabled for some exits
+ *	awake		what the guest enables counts from its next instruction on, every time
  */
 
 #include "perf.h"
 #include "vm.h"
 
 #define EXITS	1000
-/* Of the guest, without an exit but for the host's ticks. */
+/* Instructions of the guest, without an exit except for the host's ticks. */
 #define LONG	2000000
-/* What ticks and the entry into the guest leave between two counts that are not taken at once. */
+/* What ticks and the VM-entry add between two counts that are not read at the same time. */
 #define TICKS	3000
 
 static struct vm vm;
@@ -39,7 +41,7 @@ static struct {
 	uint64_t value;
 } seen;
 
-/* Reads what is planted, and plants for the next turn. */
+/* Read what is planted, and plant values for the next turn. */
 static void look(void *unused)
 {
 	unsigned int i;
@@ -93,7 +95,7 @@ static uint64_t host_accesses(void)
 	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR);
 }
 
-/* The guest's turn, or none, by the machine's count and by the host's event. */
+/* Measure a run of the guest, or nothing, by the machine's count and the host's event. */
 static void __attribute__((noinline)) measure(int fd, void (*what)(void *))
 {
 	uint64_t truth = mark_host_insns(), count = vm_event_read(fd), accesses = host_accesses();
@@ -105,15 +107,16 @@ static void __attribute__((noinline)) measure(int fd, void (*what)(void *))
 	got.truth = mark_host_insns() - truth;
 }
 
-/* Returns the host's accesses to the PMU. */
+/* Return the host's accesses to the PMU. */
 static uint64_t beside(int fd, void (*what)(void *), const char *name)
 {
 	int64_t ends = INT64_MIN, by;
 	unsigned int tries;
 
 	/*
-	 * What a reading's ends have outside of the event, by some that have nothing in between.  A tick of the host that comes
-	 * between a reading's two counts makes them differ by more, and that is no fault: again, then.
+	 * Find out what a reading's ends have outside of the event, by readings with nothing in
+	 * between.  A tick of the host between a reading's two counts makes them differ by more.
+	 * That is not a fault, so read again.
 	 */
 	for (tries = 0; tries < 5; tries++) {
 		measure(fd, NULL);
@@ -126,7 +129,8 @@ static uint64_t beside(int fd, void (*what)(void *), const char *name)
 	} while ((by < -TICKS || by > TICKS) && ++tries < 5);
 	note("%s: the host's event %llu, the machine %llu, of which %lld at the ends; %llu accesses", name,
 	     (unsigned long long)got.count, (unsigned long long)got.truth, (long long)-ends, (unsigned long long)got.accesses);
-	check_between(name, by < 0 ? -by : by, 0, TICKS, "between the event and what the host has executed");
+	check_between(name, by < 0 ? -by : by, 0, TICKS,
+		      "difference from what the host has executed");
 	return got.accesses;
 }
 
@@ -142,7 +146,10 @@ static int event(void)
 	return fd;
 }
 
-/* AMD's DEBUGCTL is a register of the PMU where it can freeze that: CPUID 8000_0022H:EAX[2], LbrAndPmcFreeze. */
+/*
+ * Can DEBUGCTL freeze the PMU?  On AMD it is a register of the PMU then: CPUID 8000_0022H:EAX[2],
+ * LbrAndPmcFreeze.
+ */
 static unsigned int freezes(void)
 {
 	uint32_t r[4];
@@ -161,7 +168,7 @@ int main(void)
 	unsigned int i, k;
 	int fd;
 
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	counters = vm_seen.general;
@@ -176,18 +183,24 @@ int main(void)
 		seen.wrong = seen.faults = 0;
 		vm_call(&vm, look, NULL);
 		check_equal("values that are not the guest's own", seen.wrong, 0, "read by RDPMC and RDMSR");
-		check_equal("faults", seen.faults, 0, "its counters are there");
+		check_equal("faults", seen.faults, 0, "its counters exist");
 		for (i = 0; i < counters; i++)
 			check_equal("a counter that it has written", vm_get_msr(&vm, counter(i)), planted(i, k + 1), "as userspace sees it");
 		beside(fd, run_long, "runs long");
-		/* KVM keeps DEBUGCTL, whatever the guest has: VMX with a read and a write, SVM with a read. */
+		/*
+		 * KVM preserves DEBUGCTL for any guest: VMX by a read and a write, SVM by a read.
+		 */
 		check_between("accesses for exits", beside(fd, exit_often, "exits often"), 0,
-			      (vm_seen.amd ? freezes() : 2) * EXITS + EXITS / 10, "of the host, of a thousand");
+			      (vm_seen.amd ? freezes() : 2) * EXITS + EXITS / 10,
+			      "accesses of the host in a thousand exits");
 		s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true, .start = -50 };
 		vm_measure(&vm, &s);
 		check_equal("awake: its count", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
-		check_equal("awake: PMIs", vm_seen.pmis, 1, "past its end once");
-		/* It ends with its selector off, and is put after each of these. */
+		check_equal("awake: PMIs", vm_seen.pmis, 1, "one overflow");
+		/*
+		 * The region ends with the selector disabled: after some of these calls KVM puts
+		 * the PMU.
+		 */
 		for (i = 0; i < 6; i++)
 			vm_call(&vm, vm_guest_prepare, NULL);
 	}

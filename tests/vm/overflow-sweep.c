@@ -2,13 +2,15 @@
 /*
  * Rule: with a mediated vPMU each overflow is one PMI of the guest, wherever it happens.
  *
- *	everywhere	a counter passes its end by each event of a measured region in turn: by what exits, right before and after it, by what
- *			KVM emulates and by what it does not
- *	in the handler	a second counter passes its end by each event in turn from the PMI of the first one on: with LVTPC masked,
- *			with the status read and not yet cleared, by the write that unmasks it, while NMIs are blocked
+ *	everywhere	a counter overflows at each event of a measured region in turn: at VM-exits,
+ *			right before and after these, at events that KVM emulates and at others
+ *	in the handler	a second counter overflows at each event in turn from the PMI of the first
+ *			one on: with LVTPC masked, with the status read but not yet cleared, by the
+ *			write that unmasks LVTPC, while NMIs are blocked
  *
- * What is due is what the machine has delivered to the host while the guest had the PMU, and one for each overflow by an
- * emulated instruction; where a PMI meets a masked LVTPC it is lost, as on hardware, but its status bit is not.
+ * The expected PMIs are those that the machine has delivered to the host while the guest had the
+ * PMU, and one for each overflow by an emulated instruction.  A PMI that meets a masked LVTPC is
+ * lost, as on hardware, but its status bit is not.
  */
 #include "vm.h"
 
@@ -41,7 +43,7 @@ static void run(unsigned int overflows)
 		sum.wrong_counts += s.counter[i].value != vm_expected(&s, i);
 		due |= vm_bit(&s.counter[i]);
 	}
-	/* A measured region that a tick of the host has made run again adds its own to both. */
+	/* A region that ran again because of a tick of the host adds its PMIs to both sides. */
 	sum.wrong_pmis += seen != hardware || vm_seen.pmis > hardware + emulated || !vm_seen.pmis || vm_seen.pmis > overflows;
 	sum.pmis += vm_seen.pmis;
 	sum.hardware += hardware;
@@ -51,7 +53,7 @@ static void run(unsigned int overflows)
 	for (p = 0; p < vm_seen.pmis && p < VM_PMIS; p++) {
 		status = vm_seen.pmi[p].status;
 		sum.no_status += !status;
-		/* A bit that is seen twice would be an overflow told twice. */
+		/* A bit that is seen twice would be an overflow reported twice. */
 		sum.lost_status += !!(bits & status);
 		bits |= status;
 	}
@@ -69,7 +71,7 @@ static void report(const char *what, unsigned int at_least, bool emulated)
 		{ "counts that are not exact", sum.wrong_counts },
 		{ "with more or fewer PMIs than the machine and KVM have raised", sum.wrong_pmis },
 		{ "PMIs that come late", sum.late },
-		{ "overflows whose status is not told once", sum.lost_status },
+		{ "overflows whose status is not reported once", sum.lost_status },
 		{ "PMIs that find no status", sum.no_status },
 	};
 	unsigned int i;
@@ -99,7 +101,7 @@ static void everywhere(void)
 	s.counter[0].start = 0;
 	vm_measure(&vm, &s);
 	events = s.counter[0].value;
-	/* Not in the two ends, whose exits have to be alike. */
+	/* Leave out the two ends, whose exits have to be alike. */
 	for (k = 20; k < events - 40; k++) {
 		s.counter[0].start = -k;
 		run(1);
@@ -109,7 +111,7 @@ static void everywhere(void)
 	report(vm_seen.fixed_vector ? "everywhere, by a vector" : "everywhere, by NMI", 300, true);
 }
 
-/* As many as the first PMI's handler executes, and some more. */
+/* More instructions than the first PMI's handler executes. */
 #define HANDLER		140
 
 static void in_handler(const char *code, const char *what)
@@ -126,7 +128,10 @@ static void in_handler(const char *code, const char *what)
 			s.counter[0].start = -where;
 			s.counter[1].start = -(where + k);
 			run(2);
-			/* Nothing masks LVTPC on AMD: two, but for those of one instruction. */
+			/*
+			 * AMD does not mask LVTPC: expect two PMIs, unless one instruction causes
+			 * both.
+			 */
 			if (vm_seen.amd && k > 1)
 				sum.wrong_pmis += vm_seen.pmis != 2;
 		}
@@ -137,7 +142,7 @@ static void in_handler(const char *code, const char *what)
 
 int main(void)
 {
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	everywhere();

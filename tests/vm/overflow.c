@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a counter that passes its end makes one PMI, at once, whoever has counted the last event, perf or KVM.
+ * Rule: a counter overflow causes one PMI, at once, whether perf or KVM has counted the last event.
  *
- * The same measured region again and again, with a counter that starts one nearer to its end each time: so its end is at each of
- * the measured region's events once, plain or emulated, and after the last one there is no PMI any more.
+ * Run the same measured region again and again with a counter that starts one event further from
+ * overflow each time.  So it overflows once at each of the region's events, plain or emulated, and
+ * when it starts further away there is no PMI.
  *
- *	once	one PMI, or none if the end is not reached; no second one for what perf and KVM both have seen
- *	when	before the next instruction: as many events as there were to the end
+ *	once	one PMI,
+ or none without an overflow; no second one for an overflow that both perf and
+ *		KVM have seen
+ *	when	before the next instruction: after as many events as there were to go
  *	status	its bit is set when the PMI comes, and not again after it (Intel)
- *	value	the counter goes on after its end, and is exact
+ *	value	the counter continues after the overflow and is exact
  *
- * When is one instruction late where perf has but one event to go (vm_one_to_go), which is perf's own rule.
+ * The PMI is one event late where perf has one event to go (one_to_go() in tests/lib/vm/expect.c).
+ * That is perf's own rule.
  */
 #include "vm.h"
 
@@ -68,13 +72,13 @@ static const struct {
 	  VM_INSNS, VM_KERNEL, 0, 0 },
 };
 
-/* More than what vm_region_asm executes after the code. */
+/* More instructions than vm_region_asm executes after the code. */
 #define TAIL	40
 
-/* Only of the first few that are wrong. */
+/* Describe only the first few that are wrong. */
 #define WORDS	4
 
-/* The WRMSR that enables the counter, and its interrupt, is the one event that was to go. */
+/* The WRMSR that enables the counter is the one event to go: it causes the PMI. */
 static void by_enabling(bool fixed)
 {
 	vm_seen.fixed_vector = false;
@@ -107,21 +111,21 @@ static void sweep(unsigned int row)
 	s.counter[0] = counter;
 	vm_measure(&vm, &s);
 	all = s.counter[0].value;
-	/* The first event that is in the code, and not yet in vm_switch. */
+	/* The first event that is in the code and not in vm_switch. */
 	begin = rows[row].event == VM_BRANCHES ? 5 : rows[row].privilege == VM_USER ? 2 : vm_seen.amd ? 13 : 12;
 	for (to = begin; to <= all + 3; to++) {
 		const struct vm_pmi *pmi = &vm_seen.pmi[0];
 		uint64_t expected;
 		bool end;
 
-		/* Not in vm_switch, after the code: what is there must not be interrupted. */
+		/* Leave out vm_switch after the code, which must not be interrupted. */
 		if (to + TAIL > all && to <= all)
 			continue;
 		s.counter[0] = counter;
 		s.counter[0].start = -to;
 		vm_measure(&vm, &s);
 		expected = vm_expected(&s, 0);
-		end = !(expected >> (VM_WIDTH - 1));	/* it has come from below zero */
+		end = !(expected >> (VM_WIDTH - 1));	/* it started below zero */
 		ends += end;
 		if (vm_seen.pmis != end) {
 			once++;
@@ -153,7 +157,7 @@ static void sweep(unsigned int row)
 		}
 	}
 	snprintf(what, sizeof(what), "%s, %s", rows[row].what, counter.fixed ? "fixed" : "general");
-	check(once == 0, "%s: %llu ends, one PMI each", what, (unsigned long long)ends);
+	check(once == 0, "%s: %llu overflows, one PMI each", what, (unsigned long long)ends);
 	check(when == 0, "%s: at once", what);
 	check(plain > ends / 2, "%s: most without perf's delay", what);
 	if (!vm_seen.amd)

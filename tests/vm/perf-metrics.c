@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest with a mediated vPMU has the fixed counter of slots and PERF_METRICS as the CPU has them, without an exit, and
- * by the same numbers: eight slots an instruction, of which the code's are known (tools/machine/README).  They are its own over
- * exits, in another VM and beside events of the host; the event filter takes them away; a guest that is not told of them has none.
+ * Rule: a guest with a mediated vPMU has the fixed counter of slots and PERF_METRICS as the CPU has
+ * them, without VM-exits, and with the same numbers: eight slots per instruction, and the code's
+ * are known (tools/machine/README).  They belong to the guest across VM-exits, in another VM and
+ * beside events of the host.  The event filter takes them away.  A guest whose CPUID does not have
+ * them has none.
  *
- * The loop is DEC and JNZ: half of its slots retire, two of sixteen are lost to the taken branch.
+ * The loop is DEC and JNZ: half of its slots retire, and two of sixteen are lost to the taken
+ * branch.
  */
 
 #include "perf.h"
@@ -19,9 +22,9 @@
 static struct vm vm;
 
 static struct {
-	uint64_t control;		/* what is enabled */
+	uint64_t control;		/* bits of the global control to set */
 	uint64_t start;			/* of the counter of slots */
-	bool out;			/* userspace has a turn in each of the loop's */
+	bool out;			/* userspace runs after each turn of the loop */
 	uint64_t slots, insns, metrics, by_msr, status, exits;
 	uint32_t faults;
 } g;
@@ -90,18 +93,18 @@ static void run(uint64_t start, bool out)
 	vm_call(&vm, guest, NULL);
 }
 
-/* A tick of the host is an exit. */
+/* A tick of the host is a VM-exit: try again. */
 static void alone(void)
 {
 	unsigned int tries = 0;
 
 	do {
 		run(0, false);
-		must(++tries < VM_TRIES, "the host's ticks leave the loop in peace");
+		must(++tries < VM_TRIES, "the loop without a tick of the host");
 	} while (g.exits);
 	check_equal("slots", g.slots, 8 * g.insns, "eight for an instruction");
 	check_equal("PERF_METRICS by its MSR", g.by_msr, g.metrics, "as by RDPMC");
-	check_equal("exits", g.exits, 0, "all of it is the guest's own");
+	check_equal("exits", g.exits, 0, "the guest accesses all of it itself");
 	shares("alone", 0);
 }
 
@@ -117,7 +120,7 @@ static void filtered(void)
 	filter(1 << 3);
 	run(0, false);
 	check_equal("slots that are denied", g.slots, 0, "by the event filter");
-	check_equal("their shares", g.metrics, 0, "of nothing");
+	check_equal("their shares", g.metrics, 0, "there are no slots");
 	check(g.insns > 2 * ROUNDS * TURNS, "instructions are not denied");
 	filter(0);
 	run(0, false);
@@ -127,8 +130,9 @@ static void filtered(void)
 static void overflow(void)
 {
 	run(-4000, false);
-	check_equal("PMIs", vm_seen.pmis, 1, "the counter of slots has passed its end");
-	check_equal("status in the PMI", vm_seen.pmi[0].status, SLOTS_BIT | METRICS_BIT, "and the metrics with it");
+	check_equal("PMIs", vm_seen.pmis, 1, "the counter of slots has overflowed");
+	check_equal("status in the PMI", vm_seen.pmi[0].status, SLOTS_BIT | METRICS_BIT,
+		    "the metrics' bit comes with it");
 	check_equal("status after it", g.status, 0, "cleared");
 }
 
@@ -171,7 +175,9 @@ static void guest_tries(void *unused)
 
 	(void)unused;
 	vm_guest_wake();
-	/* With slots selected, in no ring, their counter is one that the guest may write itself. */
+	/*
+	 * Select slots in no ring.  Then the guest may write their counter itself.
+	 */
 	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 8ULL << 12);
 	rdmsr(MSR_CORE_PERF_FIXED_CTR0 + 3);
 	g.faults = try_wrmsr(MSR_PERF_METRICS, 0) ? 0 : 1;
@@ -182,7 +188,10 @@ static void guest_tries(void *unused)
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, METRICS_BIT | 1);
 }
 
-/* The guest has all counters, but is not told of PERF_METRICS: the bit is hardware's, and not the guest's. */
+/*
+ * The guest has all counters, but its CPUID does not have PERF_METRICS: hardware has the metrics'
+ * bit, the guest does not.
+ */
 static void without(void)
 {
 	vm_close(&vm);
@@ -192,23 +201,25 @@ static void without(void)
 	vm_seen.metrics = false;
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, guest_tries, NULL);
-	check_equal("global control, of which it has set the metrics' bit",
+	check_equal("global control, where it has set the metrics' bit",
 		    vm_get_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL), 1, "that bit is not kept");
-	check_equal("what faults", g.faults, 1 | 2 | 8, "PERF_METRICS, and the selector of a fixed counter that there is not");
+	check_equal("what faults", g.faults, 1 | 2 | 8,
+		    "PERF_METRICS, and the selector of a fixed counter that does not exist");
 	check(!vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_CTRL, METRICS_BIT),
 	      "userspace cannot set its bit in the global control");
 	check(!vm_try_set_msr(&vm, MSR_CORE_PERF_GLOBAL_STATUS, METRICS_BIT),
 	      "nor that in the status");
 	vm.hook = hook_nothing;
 	run(0, true);
-	check_equal("slots are counted, as by CPUID", g.slots > 16 * ROUNDS * TURNS, 1, "eight for an instruction");
+	check_equal("slots are counted, as CPUID says", g.slots > 16 * ROUNDS * TURNS, 1,
+		    "eight for an instruction");
 	vm_close(&vm);
 	vm_open(&vm);
 }
 
 /* ---- beside the host's own */
 
-/* Slots of the host, and the four parts by perf's names for them, read together. */
+/* The host's slots and their four parts, read together. */
 static int host_group[5];
 
 static void host_begins(void)
@@ -223,12 +234,12 @@ static void host_begins(void)
 		};
 
 		host_group[i] = perf_open(&attr, 0, -1, i ? host_group[0] : -1);
-		must(host_group[i] >= 0, "the host's own slots and their parts");
+		must(host_group[i] >= 0, "the host's slots and their parts");
 	}
 	must(!ioctl(host_group[0], PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP), "they begin together");
 }
 
-/* Return: the parts, of a thousand slots. */
+/* Return the parts per thousand slots. */
 static uint64_t host_ends(void)
 {
 	struct {
@@ -251,7 +262,7 @@ static void beside(void)
 {
 	vm.hook = hook_nothing;
 	run(0, true);
-	/* Each exit's own instructions are in it, and each handing over rounds. */
+	/* The instructions of each turn of userspace count, too, and each switch rounds. */
 	shares("with userspace in each turn", 6);
 	host_begins();
 	run(0, true);

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: no value of one owner of the PMU is left in any register for the next, whatever has come in between.
+ * Rule: no value of one owner of the PMU is left in any register for the next owner, whatever
+ * happens in between.
  *
- *	owners		a guest, another VM on the same CPU, the host: each has its tag in all that it can write
- *	views		L1 and L2 of the guest, the other VM's guest: RDMSR and RDPMC of all registers that there are, those that
- *			it has (they are what it has written) and those that it has not (#GP, or 0);
+ *	owners		a guest, another VM on the same CPU, the host: each writes its tag to all
+ *			registers that it can write
+ *	views		L1 and L2 of the guest and the other VM's guest: RDMSR and RDPMC of all
+ *			registers that exist, those that the guest has (they hold what it has
+ *			written) and those that it does not have (#GP or 0);
  *			this program between two KVM_RUNs: RDPMC of all counters, KVM_GET_MSRS;
- *			another process that may RDPMC, on the same CPU; root, by /dev/cpu/N/msr
- *	in between	exits, ioctls, the other VM, a move to another CPU, events of the host that come and go while the guest's
- *			registers are in the CPU, INIT, writes by userspace, the end of the VM, another model for a vCPU that has
- *			not run, in L1 and in L2
- *	models		guests with all of the PMU, fewer counters, narrower ones, no global registers, an old one, none
+ *			another process on the same CPU that may use RDPMC; root, by /dev/cpu/N/msr
+ *	in between	VM-exits, ioctls, the other VM, a move to another CPU,
+ events of the host that
+ *			come and go while the guest's registers are in the CPU, INIT, writes by
+ *			userspace, the end of the VM, another model for a vCPU that has not run,
+ in L1
+ *			and in L2
+ *	models		guests with all of the PMU, fewer counters, narrower ones, no global
+ *			registers, an old PMU, none
  *
- * The host's tag is where perf leaves it (events that begin at it, and are closed), or written by root before the guest comes.
- * A row is one that is in between; a check is one of its views, and is about each look that was taken in the row.
+ * The host's tag is where perf leaves it (events that begin at it and are closed), or root writes
+ * it before the guest runs.  A row is one thing that happens in between.  A check is one of its
+ * views, and covers each look that was taken in the row.
  *
- * With a perf-based vPMU the guest's counts are in the CPU as counts of an event of the host's are: what root and this program see
- * there is not asked.
+ * With a perf-based vPMU the guest's counts are in the CPU as counts of a host's event are, so the
+ * test does not check what root and this program see there.
  */
 #include <pthread.h>
 #include <sys/wait.h>
@@ -26,7 +34,7 @@
 #define MAX_REGISTERS	128
 #define BURN		20000
 
-/* ---- what an owner has, and a look */
+/* ---- an owner's registers, and looks at them */
 
 enum kind { RDPMC, RDMSR };
 enum want { ITS_OWN, ABSENT };
@@ -44,7 +52,7 @@ struct owner {
 
 struct look {
 	unsigned int looks, wrong, foreign;
-	/* The first. */
+	/* The first wrong value. */
 	uint32_t index;
 	uint8_t kind;
 	bool fault;
@@ -83,10 +91,10 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 	o->model = m;
 	o->tag = tag;
 	o->mask = m->width ? (1ULL << m->width) - 1 : 0;
-	/* Of no event; on, so that it is in the CPU's register. */
+	/* No event counts by it.  It is enabled, so that it is in the CPU's register. */
 	o->selector = tag ? 0x430000 | planted_event(tag) : 0;
 	o->fixed_ctrl = tag ? 0x222 & ((1ULL << 4 * m->fixed) - 1) : 0;
-	/* After RESET all general counters are enabled; 6.1 does without. */
+	/* RESET enables all general counters, but not on 6.1. */
 	o->global = tag ? (gp & 0xa5) | (fixed & 5ULL << 32) : strcmp(getenv("BASE") ?: "", "6.1") ? gp : 0;
 	o->status = tag ? (gp & 0x5a) | (fixed & 2ULL << 32) : 0;
 	if (tag && metrics) {
@@ -100,7 +108,7 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 			add(o, RDMSR, MSR_K7_PERFCTR0 + i, i < m->general, value_of(o, i, false));
 			add(o, RDMSR, MSR_K7_EVNTSEL0 + i, i < m->general, o->selector);
 		}
-		/* Six core counters, four of the northbridge, six of caches. */
+		/* Six counters of the core, four of the northbridge, six of caches. */
 		for (i = 0; i < 6; i++) {
 			add(o, RDMSR, MSR_F15H_PERF_CTR + 2 * i, m->core && i < m->general,
 			    value_of(o, i, false));
@@ -122,7 +130,7 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 		add(o, RDMSR, MSR_IA32_PERFCTR0 + i, i < m->general, value_of(o, i, false));
 		add(o, RDMSR, MSR_IA32_PMC0 + i, i < m->general && m->full_width,
 		    value_of(o, i, false));
-		/* After eight selectors is another MSR. */
+		/* Another MSR follows the eight selectors. */
 		if (i < 8)
 			add(o, RDMSR, MSR_P6_EVNTSEL0 + i, i < m->general, o->selector);
 	}
@@ -157,12 +165,12 @@ static bool any_tag_but(uint64_t value, uint64_t tag)
 
 /* ---- in the guests */
 
-/* Where an exit is forced, or somebody in the host is asked for something and waited for. */
+/* What a guest does in between: force a VM-exit, or ask the host and wait for it. */
 enum ask { NOTHING, AN_EXIT, A_HOOK, A_FRIEND };
 
 static struct {
 	enum ask ask;
-	unsigned int order;			/* for the friend; for the hook a function of the row */
+	unsigned int order;			/* for friend() */
 	volatile unsigned int asked, done;
 	uint64_t waited;
 } g;
@@ -183,7 +191,7 @@ static void guest_plant(void *owner)
 			   m->core  ? MSR_F15H_PERF_CTR :
 				      MSR_K7_PERFCTR0;
 
-	/* A status by overflows, of which it keeps some. */
+	/* Set the status by overflows, and clear some of its bits. */
 	if (o->overflows && m->version > 1) {
 		for (i = 0; i < m->general; i++) {
 			wrmsr(control, 0);
@@ -200,7 +208,10 @@ static void guest_plant(void *owner)
 		wrmsr(control, 0);
 	for (i = 0; i < m->general; i++) {
 		wrmsr(selector + i * stride, o->selector);
-		/* Without full-width writes the lower half, which is extended by its sign: userspace writes the rest. */
+		/*
+		 * Without full-width writes this writes a sign-extended lower half; userspace does
+		 * the rest.
+		 */
 		wrmsr(counter + i * stride, value_of(o, i, false));
 	}
 	for (i = 0; i < m->fixed; i++)
@@ -285,13 +296,13 @@ static void other_look(void *unused)
 	guest_look(&other, &look[IN_OTHER_VM]);
 }
 
-/* ---- in the host: who helps */
+/* ---- in the host: helpers */
 
 static struct vm vm, other_vm;
 static uint8_t other_stack[16384] __attribute__((aligned(VM_PAGE)));
 static pid_t main_tid;
 
-/* The other VM has the same memory, but a stack of its own. */
+/* The other VM has the same memory but another stack. */
 static void run_other(void (*function)(void *argument), void *argument)
 {
 	struct kvm_regs regs = {
@@ -303,7 +314,7 @@ static void run_other(void (*function)(void *argument), void *argument)
 	vm_continue(&other_vm);
 }
 
-/* Another process, with its own right to RDPMC; it opens and closes events. */
+/* Another process, which may use RDPMC, too.  It opens and closes events. */
 enum order { IDLE, EVENTS_ON, EVENTS_OFF, EVENTS_OF_A_TASK, LOOK, MOVE, RIGHT, RIVAL };
 
 static struct shared {
@@ -315,7 +326,7 @@ static pid_t neighbour_pid;
 
 static bool host_metrics;		/* this CPU has PERF_METRICS */
 
-/* The right to RDPMC, by an event that is never on. */
+/* The right to RDPMC, from an event that is never enabled. */
 static void *right_page = MAP_FAILED;
 static int right_fd;
 
@@ -338,7 +349,10 @@ static void give_right(void)
 	must(right_fd >= 0 && right_page != MAP_FAILED, "an event that may be read by RDPMC");
 }
 
-/* Of the guests' tags none may be there; the host's, where perf has left it and has to clear it. */
+/*
+ * No counter may have a tag of the guests.  The host's tag may be where perf has left it, unless
+ * @no_host: then perf has to have cleared it.
+ */
 static void rdpmc_look(struct look *l, bool no_host)
 {
 	unsigned int i;
@@ -381,7 +395,7 @@ static void __attribute__((noreturn)) neighbour_main(void)
 	on_cpu(0, 1);
 	give_right();
 	for (;;) {
-		/* In this order: what is not done yet is the order that is there. */
+		/* Read in this order: an order that is not done is a new one. */
 		if (neighbour->done || neighbour->order == IDLE) {
 			usleep(500);
 			continue;
@@ -389,7 +403,7 @@ static void __attribute__((noreturn)) neighbour_main(void)
 		switch (neighbour->order) {
 		case EVENTS_ON:
 		case EVENTS_OFF:
-			/* L2 asks once more: they come, or go, for it as well. */
+			/* L2 asks once more, and events come or go for it, too. */
 			if (n && neighbour->order == EVENTS_ON) {
 				close_events(fd, n);
 				n = 0;
@@ -431,7 +445,7 @@ static void ask_neighbour(enum order order)
 		usleep(500);
 }
 
-/* Takes the vCPU's CPU with the other VM, as the scheduler has it. */
+/* Run the other VM on the vCPU's CPU; the scheduler switches between them. */
 static void *rival(void *unused)
 {
 	unsigned int i;
@@ -445,7 +459,7 @@ static void *rival(void *unused)
 	return NULL;
 }
 
-/* A thread of this program on the other CPU, which does what the guest asks for while it waits. */
+/* A thread on the other CPU, which does what the waiting guest asks for. */
 static void *friend(void *unused)
 {
 	pthread_t thread;
@@ -483,8 +497,8 @@ static void *friend(void *unused)
 
 /* ---- in the host: views */
 
-static bool host_tag_is_perfs;		/* perf has left it, and nobody has an event on */
-static bool no_rdpmc;			/* this program has not got the right */
+static bool host_tag_is_perfs;		/* perf has left it, and no event is enabled */
+static bool no_rdpmc;			/* this program does not have the right */
 
 static void ioctl_look(struct vm *v, const struct owner *o)
 {
@@ -585,8 +599,8 @@ static void report(const char *row)
 
 		if (!l->looks)
 			continue;
-		if (check(!l->wrong && !l->foreign, "%s, %s: %s sees what is its own, %u looks", guest.model->what, row, views[i],
-			  l->looks))
+		if (check(!l->wrong && !l->foreign, "%s, %s: %s sees only its own values, %u looks",
+			  guest.model->what, row, views[i], l->looks))
 			continue;
 		note("%u values of others, %u that are wrong; the first is %s %#x: %s%#llx, %s; want %#llx", l->foreign, l->wrong,
 		     kinds[l->kind], l->index, l->fault ? "#GP, " : "", (unsigned long long)l->got, whose,
@@ -595,13 +609,13 @@ static void report(const char *row)
 	memset(look, 0, sizeof(look));
 }
 
-/* ---- rows in which the guest goes on */
+/* ---- rows in which the guest continues */
 
 static void hook_look(struct vm *unused)
 {
 	(void)unused;
 	look_from_host(0);
-	/* In the guest's place root writes its own. */
+	/* Root writes its own values where the guest's were. */
 	device_plant(0, true);
 }
 
@@ -652,7 +666,7 @@ static void hook_neighbour(struct vm *unused)
 
 static void no_right(void)
 {
-	/* Nothing is in the counters but what the other process leaves there. */
+	/* Leave nothing in the counters but what the other process leaves there. */
 	take_right();
 	device_plant(0, false);
 	ask_neighbour(EVENTS_OF_A_TASK);
@@ -719,13 +733,14 @@ static void run_rows(void)
 		no_rdpmc = false;
 		give_right();
 	}
-	check_equal("how often L2 has not ended by its call, or not begun", nested_failed, 0, "L1 takes nothing else");
+	check_equal("how often L2 has not begun or not ended by its call", nested_failed, 0,
+		    "L1 intercepts nothing else");
 	nested_failed = 0;
 }
 
-/* ---- vCPUs, new and in between */
+/* ---- new vCPUs, and changes of a vCPU */
 
-/* What the guest cannot write itself: status, and upper halves. */
+/* Write also what the guest cannot write itself: status and upper halves. */
 static void plant_by_ioctl(struct vm *v, const struct owner *o)
 {
 	unsigned int i;
@@ -753,7 +768,7 @@ static void touch_other(void *unused)
 		*(volatile uint8_t *)(other_stack + i) = 0;
 }
 
-/* The other VM has all there is, and has run on this CPU. */
+/* The other VM has all of the PMU, and has run on this CPU. */
 static void open_other(void)
 {
 	open_vm(&other_vm, &cpu.offered);
@@ -825,7 +840,10 @@ static void destroyed(const struct model *m)
 	vm_close(&vm);
 }
 
-/* A vCPU that had one model when it was made ready to run, by a KVM_RUN that a signal ends, and has another when it does. */
+/*
+ * A vCPU that has one model when KVM prepares it to run, in a KVM_RUN that a signal ends, and
+ * another model when it runs.
+ */
 static void other_model(const struct model *from, const struct model *to)
 {
 	char what[128];
@@ -861,10 +879,10 @@ static void hook_change(struct vm *v)
 	vm_close(v);
 	open_vm(v, change.from);
 	v->hook = hook_change;
-	/* With selectors on its registers are going to be in the PMU, and open to it. */
+	/* With selectors enabled, the guest's registers will be in the PMU and accessible to it. */
 	owner(&guest, change.from, TAG_GUEST);
 	plant_by_ioctl(v, &guest);
-	/* KVM makes L1's bitmap of MSRs in the first run, and in the second merges it into L2's. */
+	/* KVM makes L1's MSR bitmap in the first run, and merges it into L2's in the second. */
 	if (change.signal)
 		must(run_with_signal(v) < 0 && errno == EINTR, "a signal ends KVM_RUN");
 	nested_restore(v, NULL);
@@ -885,7 +903,7 @@ static void l2_change(void)
 	guest_look(&guest, &look[IN_L2]);
 }
 
-/* And L1, which has not changed anything, enters it once more. */
+/* Then L1, which has changed nothing, enters L2 once more. */
 static void l1_change(void *unused)
 {
 	(void)unused;
@@ -918,11 +936,12 @@ static void other_model_in_l2(const struct model *from, const struct model *to)
 			 k ? ", after a KVM_RUN that a signal ends" : "");
 		report(what);
 	}
-	check_equal("how often L2 has not ended by its call, or not begun", nested_failed, 0, "L1 takes nothing else");
+	check_equal("how often L2 has not begun or not ended by its call", nested_failed, 0,
+		    "L1 intercepts nothing else");
 	nested_failed = 0;
 }
 
-/* ---- all of it */
+/* ---- all of it together */
 
 static void with_model(const struct model *m)
 {
@@ -937,13 +956,14 @@ static void with_model(const struct model *m)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_call(&vm, nested_on, NULL);
 	vm_call(&vm, guest_plant, &guest);
-	/* Overflows have made the status. */
+	/* Overflows have set the status. */
 	if (m->version > 1 && guest.overflows)
 		check_equal("the guest's status by overflows",
 			    vm_get_msr(&vm, cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS :
 						      MSR_CORE_PERF_GLOBAL_STATUS) &
 				    ((1ULL << m->general) - 1),
-			    guest.status & ((1ULL << m->general) - 1), "those that it has kept");
+			    guest.status & ((1ULL << m->general) - 1),
+			    "the bits that it has not cleared");
 	plant_by_ioctl(&vm, &guest);
 	run_rows();
 	vm_close(&vm);
@@ -956,7 +976,10 @@ int main(void)
 	pthread_t thread;
 	uint64_t value;
 
-	/* A serial line takes four seconds for each forty of the thousand results; the verdict channel has them all. */
+	/*
+	 * A serial line takes four seconds for each forty of the thousand results.  The verdict
+	 * channel has them all.
+	 */
 	must(freopen("/dev/null", "w", stdout), "nothing for the console");
 	cpu_init();
 	signal(SIGUSR1, SIG_IGN);
@@ -982,7 +1005,10 @@ int main(void)
 			models[n].what = "no global registers";
 			models[n++].version = 1;
 		}
-		/* A perf-based vPMU takes it for four counters; for a mediated one its owner wants no PMU. */
+		/*
+		 * Without core counters a perf-based vPMU has four, and a mediated one takes it as
+		 * no PMU.
+		 */
 		if (cpu.mediated) {
 			models[n++] = (struct model) { .what = "no PMU" };
 		} else {

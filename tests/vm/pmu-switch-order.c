@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: while a CPU's PMI is a guest's, the host writes LVTPC, selectors and counters with the global control at 0 only.
+ * Rule: while a CPU's PMI belongs to a guest, the host writes LVTPC, selectors and counters only
+ * with the global control at 0.
  *
- * The machine tells ("live" in tools/machine/README), and counts from power-on, the first load on each CPU included.  The
- * guest counts, takes PMIs, masks them, selects anew while it counts, and exits; events of the host come and go on the CPU
- * beside it.  What the guest masks is masked in the CPU, too.
+ * The machine reports this ("live" in tools/machine/README), and counts from power-on, so the first
+ * load on each CPU is included.  The guest counts, takes PMIs, masks them, changes selectors while
+ * it counts, and exits.  Events of the host come and go on the CPU meanwhile.  What the guest masks
+ * is masked in the CPU, too.
  *
- * Perf's driver clears the global control whenever it gives the PMU away, even on a CPU that it has never used.  KVM does not
- * rely on it: tests/vm/mutants has versions in which counters are left enabled, with KVM's own clear and without.
+ * perf's driver clears the global control whenever it gives the PMU away, even on a CPU that it has
+ * never used.  KVM does not rely on that: tests/vm/mutants has versions that leave counters
+ * enabled, with KVM's own clearing and without.
  */
 #include <sched.h>
 #include <sys/wait.h>
@@ -53,7 +56,10 @@ static int event(int cpu)
 	return perf_open(&attr, -1, cpu, -1);
 }
 
-/* Somebody else, who counts on this CPU now and then: from another one if there is one, while the guest is parked. */
+/*
+ * Another process, which counts on this CPU now and then: while the guest is PARKED, from another
+ * CPU if there is one.
+ */
 static pid_t start_other(unsigned int cpu)
 {
 	pid_t pid = fork();
@@ -73,7 +79,7 @@ static pid_t start_other(unsigned int cpu)
 	}
 }
 
-/* An overflow after the mask. */
+/* Let a counter overflow after the guest has masked its PMI. */
 static void masked(void)
 {
 	uint64_t pmis;
@@ -85,9 +91,10 @@ static void masked(void)
 	s.n = 1;
 	pmis = mark_read(TRUTH_PMIS);
 	vm_measure(&vm, &s);
-	check(s.counter[0].value < 2000, "a counter has passed its end, masked");
+	check(s.counter[0].value < 2000, "a counter has overflowed, masked");
 	check_equal("PMIs of the guest", vm_seen.pmis, 0, "they are masked");
-	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, 0, "masked there: none is for KVM to drop");
+	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, 0,
+		    "masked there: KVM has none to drop");
 }
 
 static void run(unsigned int cpu, bool v2)
@@ -98,7 +105,7 @@ static void run(unsigned int cpu, bool v2)
 	on_cpu(cpu);
 	/* AMD's VM-exits leave the guest's global control as it is. */
 	vm_perfmon_v2 = v2;
-	/* First: a fork takes the guest's pages away, and those of its stacks must be there. */
+	/* Fork first: a fork takes the guest's pages away, and its stacks must be mapped. */
 	others->go = false;
 	others->opened = 0;
 	other = start_other(cpu);
@@ -114,11 +121,11 @@ static void run(unsigned int cpu, bool v2)
 				    i == 2 ? APIC_DM_NMI :
 					     vm_selector(&counters[i ? 1 : 2]);
 	}
-	/* Its kernel counter ends in the first group; then it selects, masks, unmasks and selects. */
+	/* The kernel counter overflows in the first group; then select, mask, unmask, select. */
 	vm_body(&body,
 		"(nop*3 cpuid rdmsr nop*2 wrmsr nop*40 jmp nop*40)*15 set nop*9 set nop*9 set "
 		"nop*9 set user{(nop*3 cpuid nop*2 jmp nop*40)*10} nop*9");
-	/* Perf comes after the first load, to a CPU that is new to it. */
+	/* perf comes after the first load, to a CPU that it has not used. */
 	others->go = true;
 	s.body = &body;
 	s.n = vm_seen.amd ? 3 : 4;
@@ -150,7 +157,7 @@ int main(void)
 {
 	unsigned int cpu;
 
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	others = mmap(NULL, VM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(others != MAP_FAILED, "shared memory");
 	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
@@ -159,7 +166,7 @@ int main(void)
 			run(cpu, true);
 	}
 	if (cpu > 1)
-		check(leaves > 0, "perf has called off a guest that was parked");
+		check(leaves > 0, "perf has reclaimed the PMU from a guest that was parked");
 	check_equal("writes of LVTPC while the global control is not 0", mark_read(TRUTH_LIVE_LVTPC), 0, "since power-on");
 	check_equal("of selectors", mark_read(TRUTH_LIVE_SELECTOR), 0, "since power-on");
 	check_equal("of counters", mark_read(TRUTH_LIVE_COUNTER), 0, "since power-on");

@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest that counts and samples can be saved by QEMU in the middle of it, and goes on under the other kind of vPMU as
- * if nothing had been; on AMD its QEMU leaves the PMU after, and perf in the guest counts again from when it programs it.
+ * Rule: QEMU can save a guest in the middle of counting and sampling, and the guest continues under
+ * the other kind of vPMU with nothing lost.  On AMD, QEMU does not save the PMU; there perf in the
+ * guest counts again from when it programs the PMU.
  *
- *	this test, on the host				the guest, which is this program too
+ *	this test, on the host				the guest, which runs this program, too
  *
  *							"begin 1", a round of the loop begins
  *	stop at a quarter of it				.
  *	migrate "exec:cat > FILE", quit			in the file
- *	KVM's module again, with the other vPMU
+ *	load KVM's module again, with the other vPMU
  *	-incoming "exec:cat FILE", cont			the round's other part
  *							"round 1" and its counts
  *
- * The guest has nothing but this program as its first process.  It counts a loop, round by round, in user mode: instructions,
- * instructions with a period, and branches, as a group that is enabled for the loop, and instructions by a counter that always
- * runs.  After each round it says, on its console, all that perf has counted so far, beside what the machine has.  The machine
- * knows modes, not time: while the guest is in a file nothing is counted.
+ * The guest has only this program, as its first process.  It counts a loop, round by round, in user
+ * mode: instructions, instructions with a period, and branches, as a group that is enabled for the
+ * loop, and instructions by a counter that always runs.  After each round it writes to its console
+ * all that perf has counted so far, and the machine's counts.  The machine distinguishes modes, not
+ * time: while the guest is in a file, nothing is counted.
  *
- * Intel: QEMU carries counters, selectors, controls and status; LVTPC is the local APIC's; what KVM owed the guest it has
- * settled when KVM_RUN ended.  No count and no sample may be lost or be there twice.
+ * Intel: QEMU saves counters, selectors, controls and status.  LVTPC is in the local APIC's state.
+ * When KVM_RUN ends, KVM has reported all pending overflows.  No count and no sample may be lost or
+ * appear twice.
  *
- * Where a mediated vPMU has more counters than a perf-based one, the guest is refused there, and goes on under its own kind.
+ * If a mediated vPMU has more counters than a perf-based one, a host with the latter refuses the
+ * guest, and the guest continues under its own kind.
  *
- * AMD: QEMU (7.2, and still 10.0) asks CPUID 0AH how many counters there are, and AMD has no such leaf.  So the guest finds its
- * selectors and counters zero, in the middle of the round.  perf starts a counter as far below zero as it may run, 2^47-1 if
- * it has no period, and takes one that is at zero for one that has run that far: a jump.  Then it stands still until perf
- * programs it, because the task is scheduled or the event enabled; from there on all is exact again.
+ * AMD: QEMU (7.2, and still 10.0) takes the number of counters from CPUID 0AH, and AMD has no such
+ * leaf.  So the guest finds its selectors and counters at zero, in the middle of the round.  perf
+ * starts a counter as far below zero as it may run, 2^47-1 if it has no period, and takes a counter
+ * at zero for one that has run that far: a jump.  Then the counter is stopped until perf programs
+ * it, because the task is scheduled or the event is enabled.  From there on all is exact again.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -44,18 +49,21 @@
 #define PERIOD		20011
 #define LOOP		8000000		/* instructions of a round */
 #define PAGES		64
-#define ROUNDS		5		/* every other one with a move in it */
+#define ROUNDS		5		/* the guest moves in every other one */
 #define JUMP		((1LL << 47) - 1)	/* how far perf lets a counter of AMD run, without a period */
 
 enum { COUNT, SAMPLE, BRANCHES, ALWAYS, EVENTS };
 
-/* What the guest says of a round: sums since the beginning, but for what is of this round alone. */
+/*
+ * What the guest reports of a round: from, to and accesses are of this round alone, the others are
+ * sums since the beginning.
+ */
 struct round {
 	unsigned int number;
 	unsigned long long count[EVENTS], insns, branches, samples, lost;
-	unsigned long long from, to;		/* the machine's count at its ends */
+	unsigned long long from, to;		/* the machine's count at the round's ends */
 	unsigned long long always;		/* the machine's count that belongs to count[ALWAYS] */
-	unsigned long long accesses;		/* to the PMU, of this round, without an exit */
+	unsigned long long accesses;		/* to the PMU in this round, without a VM-exit */
 };
 
 /* ---- in the guest */
@@ -72,7 +80,10 @@ struct both {
 	"mov %[branches], %%rcx\n\t"							\
 	MARK_INSN "\n\t"
 
-/* As MEASURE(), but for two of the machine's counts; what the second readings add is alike at both ends. */
+/*
+ * As MEASURE(), but for two of the machine's counts.  The second readings add the same at both
+ * ends.
+ */
 static void __attribute__((noinline)) loop(struct both *s)
 {
 	asm volatile(MEASURE_READ
@@ -133,7 +144,10 @@ static uint64_t accesses(void)
 	return mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_RDPMC);
 }
 
-/* The counter that is never disabled, and the machine's: if nothing came in between, they are always equally far apart. */
+/*
+ * Read the counter that is never disabled and the machine's count.  If nothing comes in between,
+ * the difference is always the same.
+ */
 static void read_always(struct round *r)
 {
 	uint64_t behind, shortest = ~0ULL;
@@ -214,14 +228,14 @@ static bool mediated, at_first;
 static char line[512];
 static unsigned int strange;
 
-/* The guest's first process, as the only file of its archive. */
+/* Write the guest's archive: its only file is its first process. */
 static void write_archive(void)
 {
 	static const char *const names[] = { "init", "proc", "TRAILER!!!" };
 	FILE *out = fopen(ARCHIVE, "w");
 	unsigned int i;
 
-	must(out, "there is an archive for the guest");
+	must(out, "the guest's archive can be opened");
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		char *content = NULL;
 		struct stat st = {};
@@ -263,7 +277,7 @@ static bool is_mediated(void)
 	return c == 'Y';
 }
 
-/* The vendor's module again, with all parameters that it had but this one. */
+/* Load the vendor's module again, with all its parameters but this one. */
 static bool reload(bool wanted)
 {
 	const char *module = on_amd() ? "kvm_amd" : "kvm_intel";
@@ -288,7 +302,7 @@ static bool reload(bool wanted)
 	return mediated == wanted;
 }
 
-/* However the test ends, those after it find KVM as it was. */
+/* However the test ends, restore KVM for later tests. */
 static void leave(void)
 {
 	if (qemu > 0) {
@@ -304,10 +318,11 @@ static void start(bool incoming)
 	int both[2], out[2];
 	char *append;
 
-	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) && !pipe2(out, O_CLOEXEC), "there are ways to talk to QEMU");
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) && !pipe2(out, O_CLOEXEC),
+	     "a socket and a pipe for QEMU");
 	must(asprintf(&append, "%s ROLE=guest VENDOR=%s", getenv("GUEST_KARGS") ?: "", getenv("VENDOR")) > 0, "memory");
 	qemu = fork();
-	must(qemu >= 0, "there is a process for QEMU");
+	must(qemu >= 0, "a process for QEMU");
 	if (!qemu) {
 		char socket[64];
 
@@ -340,7 +355,7 @@ static void end(void)
 	close(console);
 }
 
-/* A command for QEMU, and what it answers; without one, its greeting.  Events in between are not for us. */
+/* Send QEMU a command and return its answer; without one, its greeting.  Skip events. */
 static const char *ask(const char *command)
 {
 	static char answer[8192];
@@ -364,7 +379,7 @@ static const char *ask(const char *command)
 	}
 }
 
-/* QEMU does what it is told. */
+/* Send a command that QEMU must accept. */
 static void tell(const char *what, const char *command)
 {
 	const char *answer = ask(command);
@@ -377,11 +392,11 @@ static void tell(const char *what, const char *command)
 
 static void meet(void)
 {
-	tell("QEMU is there", NULL);
+	tell("QEMU answers", NULL);
 	tell("QEMU takes commands", "{\"execute\":\"qmp_capabilities\"}\n");
 }
 
-/* Ask until the answer is none of the first ones; then it has to be the last. */
+/* Ask until the answer is not one of @passing.  Then it has to be @last. */
 static void await(const char *what, const char *command, const char *const passing[], const char *last)
 {
 	const char *answer;
@@ -405,7 +420,7 @@ static void to_file(void)
 
 	tell("QEMU saves the guest", "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:cat > " STATE "\"}}\n");
 	await("the guest is in the file", "{\"execute\":\"query-migrate\"}\n", passing, "\"completed\"");
-	tell("QEMU is to end", "{\"execute\":\"quit\"}\n");
+	tell("QEMU ends", "{\"execute\":\"quit\"}\n");
 }
 
 static void from_file(void)
@@ -414,10 +429,10 @@ static void from_file(void)
 
 	meet();
 	await("the guest is back from the file", "{\"execute\":\"query-status\"}\n", passing, "\"paused\"");
-	tell("the guest goes on", "{\"execute\":\"cont\"}\n");
+	tell("the guest continues", "{\"execute\":\"cont\"}\n");
 }
 
-/* Has this CPU the fixed counter of slots, which a mediated vPMU has and a perf-based one has not? */
+/* Does this CPU have the fixed counter of slots?  Only a mediated vPMU offers it. */
 static bool has_slots(void)
 {
 	uint32_t r[4];
@@ -427,8 +442,9 @@ static bool has_slots(void)
 }
 
 /*
- * The guest has enabled that counter in the global control, as Linux does with all that there are.  QEMU says which MSR
- * cannot be set, and ends.  If it does not, there is nothing to be read.
+ * The guest has enabled that counter in the global control, as Linux does with all counters.  QEMU
+ * names the MSR that cannot be set, and ends.  If it does not end, the read below waits until the
+ * test's limit.
  */
 static void refuses(void)
 {
@@ -443,7 +459,7 @@ static void refuses(void)
 	} while (n > 0);
 	waitpid(qemu, &status, 0);
 	check(status && strstr(said, "failed to set MSR 0x38f"),
-	      "a host whose vPMU has not got the counter of slots refuses the guest, and QEMU says so");
+	      "a host without the counter of slots refuses the guest, and QEMU says so");
 	close(monitor);
 	close(console);
 	qemu = 0;
@@ -455,7 +471,7 @@ static bool in_user_mode(void)
 		      "CPL=3");
 }
 
-/* In the middle of a round; the machine's count of it there. */
+/* Move the guest in the middle of a round.  Return the machine's count there. */
 static uint64_t move(void)
 {
 	const uint64_t begin = mark_read(TRUTH_INSNS_GUEST_USER);
@@ -464,9 +480,9 @@ static uint64_t move(void)
 	while (mark_read(TRUTH_INSNS_GUEST_USER) < begin + LOOP / 4)
 		usleep(1000);
 	tell("QEMU stops the guest", "{\"execute\":\"stop\"}\n");
-	/* In the handler of its PMI the global control is 0, and has nothing that can be refused. */
+	/* In the guest's PMI handler the global control is 0, and no host would refuse it. */
 	while (has_slots() && !in_user_mode()) {
-		tell("QEMU lets it go on", "{\"execute\":\"cont\"}\n");
+		tell("QEMU continues the guest", "{\"execute\":\"cont\"}\n");
 		usleep(1000);
 		tell("QEMU stops the guest", "{\"execute\":\"stop\"}\n");
 	}
@@ -485,7 +501,10 @@ static uint64_t move(void)
 	return stopped;
 }
 
-/* The guest's next line of ours into line[].  Once the first has been heard, its kernel has nothing to say. */
+/*
+ * Read the guest's next line of ours into line[].  After the first of these, its kernel has nothing
+ * to report.
+ */
 static bool hear(void)
 {
 	static char spoken[16384];
@@ -537,7 +556,7 @@ static const char *of(const char *what)
 	return both;
 }
 
-/* Nothing is lost, nothing is there twice: what this round has added. */
+/* Check what this round has added: nothing is lost, nothing appears twice. */
 static void check_exact(const struct round *r, const struct round *before)
 {
 	static const char why[] = "the machine's count of this round";
@@ -546,17 +565,17 @@ static void check_exact(const struct round *r, const struct round *before)
 	check_equal(of("branches"), r->count[BRANCHES] - before->count[BRANCHES], r->branches - before->branches, why);
 	check_equal(of("instructions, with a period"), r->count[SAMPLE] - before->count[SAMPLE], r->insns - before->insns, why);
 	check_equal(of("samples"), r->samples - before->samples, r->count[SAMPLE] / PERIOD - before->count[SAMPLE] / PERIOD,
-		    "one each period of what was counted");
-	/* Since the round before: there is none before the first one. */
+		    "one per period of what was counted");
+	/* Compare with the round before, which the first round does not have. */
 	if (r->number)
 		check_equal(of("always on"), r->count[ALWAYS] - before->count[ALWAYS], r->always - before->always, why);
 }
 
-/* The PMU has been left behind, the moves-th time. */
+/* QEMU has not saved the PMU, for the moves-th time. */
 static void check_left_behind(const struct round *r, const struct round *before, uint64_t stopped, unsigned int moves)
 {
-	static const char why[] = "perf has taken it to be at its end at each move; at most the rest of this round is on top";
-	/* The counters see the end of a measured region a few instructions after the machine. */
+	static const char why[] = "a jump at each move, and at most the rest of this round";
+	/* The counters see the end of a measured region some instructions after the machine. */
 	const long long jump = JUMP * moves, rest = r->to - stopped + 100;
 	const long long counted = r->count[SAMPLE] - before->count[SAMPLE], ended = r->count[SAMPLE] / PERIOD;
 
@@ -564,7 +583,7 @@ static void check_left_behind(const struct round *r, const struct round *before,
 	check_between(of("branches jump"), r->count[BRANCHES], jump, jump + rest, why);
 	check_between(of("always on jumps"), r->count[ALWAYS], jump, jump + (long long)(r->always - stopped) + 100, why);
 	check_between(of("instructions, with a period"), counted, stopped - r->from - 100, r->to - r->from + PERIOD,
-		      "up to the move, and to the end of that period, and at most the rest of this round");
+		      "up to the move, the end of that period, and at most the rest of this round");
 	check_between(of("samples that are missing"), ended - before->count[SAMPLE] / PERIOD - (r->samples - before->samples), 0,
 		      1 + rest / PERIOD, "that of the period at the move, and at most those of the rest of this round");
 }
@@ -599,7 +618,8 @@ int main(void)
 		if (!read_round(&r))
 			must(0, "the guest's line is understood");
 		if (moved) {
-			check_between(of("in the middle"), stopped - r.from, LOOP / 8, LOOP * 7 / 8, "so it was stopped in its loop");
+			check_between(of("in the middle"), stopped - r.from, LOOP / 8, LOOP * 7 / 8,
+				      "it was stopped in its loop");
 			if (!carried && moves == 1 && r.count[COUNT] == r.insns) {
 				note("this QEMU carries AMD's PMU");
 				carried = true;
@@ -615,7 +635,7 @@ int main(void)
 		before = r;
 		rounds++;
 	}
-	check_equal("rounds", rounds, ROUNDS, "the guest has gone on to its end");
+	check_equal("rounds", rounds, ROUNDS, "the guest has continued to its end");
 	check_equal("lines of the guest's kernel", strange, 0, "it has noticed nothing");
 	end();
 	return check_done();

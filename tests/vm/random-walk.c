@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: whatever a guest, its VMM and the host do with the PMU, in whatever order, no side sees the other's values, errors are
- * those that are documented, the host's own events stay exact, and the kernel has nothing to complain of.
+ * Rule: whatever a guest, its VMM and the host do with the PMU, in any order, no side sees another
+ * side's values, errors are those that are documented, the host's own events stay exact, and the
+ * kernel logs nothing.
  *
- * A walk of operations that a seed determines: guests that access all registers of the PMU with values that nobody should write, in
- * L1 and in L2; models, filters and MSRs set by userspace; vCPUs that are moved out of L2, reset by INIT, stopped before they
- * enter, moved to the other CPU; events of the host that come and go.  Much of it also happens while a guest waits for userspace
- * in the middle of its program.
+ * A walk of operations, which a seed determines.  Guests access all registers of the PMU, in L1 and
+ * in L2, with values that no guest should write.  Userspace sets models, filters and MSRs.  vCPUs
+ * are moved out of L2, reset by INIT, stopped before VM-entry, moved to the other CPU.  Events of
+ * the host come and go.  Much of it also happens while a guest waits for userspace in the middle of
+ * its program.
  *
- *	after each operation	what guests have read has not the host's tag, what the host can read has not the guests';
- *				return values; new lines in the kernel's log
- *	now and then		the host's count beside a guest is the machine's (mediated); a counter that counts the guest
- *				counts nothing of an exit; the PMU has not been written while it was live (mediated)
+ *	after each operation	what guests have read does not have the host's tag,
+ what the host can
+ *				read does not have the guests'; return values; new lines in the
+ *				kernel's log
+ *	now and then		the host's count beside a guest equals the machine's (mediated); a
+ *				counter of the guest counts nothing of a VM-exit; the PMU was not
+ *				written while it was live (mediated)
  *
- * Rounds of ROUND operations are independent: each has its own VMs, and its numbers follow from the seed and its own number.  The
- * environment says which: WALK_SEED, WALK_OPS (how many), WALK_FROM (the first one: its round's first); WALK_TRACE=1 tells each.
+ * Rounds of ROUND operations are independent: each has its own VMs, and its numbers follow from the
+ * seed and the round's number.  The environment selects: WALK_SEED, WALK_OPS (how many), WALK_FROM
+ * (the first one; rounded down to the first of its round).  WALK_TRACE=1 reports each operation.
  */
 #include <stdarg.h>
 
@@ -148,7 +154,9 @@ static bool is_selector(uint32_t msr)
 	return msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8;
 }
 
-/* What is written there: an entry for PMIs may not be anything, for the guest has no handler of anything. */
+/*
+ * A value to write there.  An entry for PMIs gets only what the guest has handlers for.
+ */
 static uint64_t any_value_for(uint32_t msr)
 {
 	static const uint32_t entries[] = { APIC_DM_NMI, APIC_LVT_MASKED | APIC_DM_NMI,
@@ -176,7 +184,7 @@ struct program {
 static volatile uint32_t __attribute__((used)) guest_nmis;
 extern char walk_nmi_entry[];
 
-/* A PMI leaves all as it is; on Intel LVTPC stays masked. */
+/* The PMI's handler changes nothing; on Intel LVTPC stays masked. */
 asm(	".pushsection .text\n"
 	"walk_nmi_entry:\n\t"
 	"incl guest_nmis\n\t"
@@ -228,7 +236,7 @@ static void l1_program(void *program)
 	nested_enter(l2_program);
 }
 
-/* How much a counter of all instructions makes of an exit. */
+/* How many instructions a counter of all instructions counts across a VM-exit. */
 static struct {
 	uint32_t counter, selector, control;
 	bool good;
@@ -263,7 +271,7 @@ static struct slot {
 	struct vm vm;
 	struct model model;
 	struct kvm_sregs sregs;
-	bool there, has_run, l1_on, restored;	/* restored: within L2, and has not run since */
+	bool there, has_run, l1_on, restored;	/* restored: in L2, and has not run since */
 } slots[VMS];
 static uint8_t stacks[VMS][16384] __attribute__((aligned(VM_PAGE)));
 
@@ -289,7 +297,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fo
 	exit(check_done());
 }
 
-/* The kernel's log, from here on. */
+/* The kernel's log from the start of the test. */
 static int kmsg = -1;
 
 static void complaints(void)
@@ -327,7 +335,7 @@ static bool tells(uint32_t msr, bool pmc, uint64_t value, uint64_t tag)
 	return shows(value, tag) || (!pmc && is_selector(msr) && (value & 0xffff) == planted_event(tag));
 }
 
-/* What the guest has read is not the host's. */
+/* Check that the guest has read no value of the host. */
 static void look_at_program(const struct program *p)
 {
 	unsigned int i;
@@ -345,7 +353,10 @@ static void look_at_program(const struct program *p)
 	}
 }
 
-/* What the host can read is not the guests'; with a perf-based vPMU their counts are in events of the host. */
+/*
+ * Check that the host can read no value of the guests.  With a perf-based vPMU, their counts are in
+ * events of the host.
+ */
 static void look_from_host(void)
 {
 	unsigned int n = sched_getcpu(), i;
@@ -367,7 +378,8 @@ static void look_from_host(void)
 			cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
 			&value) &&
 	    (value & ~HOST_STATUS))
-		wrong("root reads the status: %#llx, of which the host has not set all", (unsigned long long)value);
+		wrong("root reads the status: %#llx, with bits that the host has not set",
+		      (unsigned long long)value);
 }
 
 /* ---- events of the host */
@@ -405,7 +417,7 @@ static void open_some(void)
 		};
 		int fd = perf_open(&attr, where < n_cpus ? -1 : 0, where < n_cpus ? (int)where : -1, group);
 
-		/* A group may be larger than what there is. */
+		/* A group may need more counters than there are. */
 		if (fd < 0 && (group < 0 || errno != EINVAL))
 			wrong("an event that excludes guests: errno %d", errno);
 		if (fd < 0)
@@ -584,7 +596,7 @@ static void event_filter(struct slot *s)
 		wrong("KVM_SET_PMU_EVENT_FILTER: errno %d", errno);
 }
 
-/* Of the PMU's MSRs: what the test's own guest needs stays. */
+/* Filter MSRs of the PMU, but not those that the test's own guest needs. */
 static void msr_filter(struct slot *s)
 {
 	static uint8_t bitmap[3][8];
@@ -611,7 +623,7 @@ static void init(struct slot *s)
 	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = 0x500 };
 	struct kvm_mp_state state;
 
-	/* Where VMX is on, INIT waits. */
+	/* While VMX is enabled, INIT is blocked. */
 	if (inside || (s->l1_on && !cpu.amd))
 		return;
 	if (ioctl(s->vm.fd, KVM_SIGNAL_MSI, &msi) < 0 || ioctl(s->vm.vcpu, KVM_GET_MP_STATE, &state) ||
@@ -632,7 +644,7 @@ static void stop_early(struct slot *s)
 	s->vm.run->immediate_exit = 0;
 }
 
-/* A counter that is about to end, with PMIs on, if the model and the filters let it. */
+/* Set a counter close to overflow, with PMIs enabled, if model and filters allow it. */
 static unsigned int arm(struct program *p)
 {
 	unsigned int i, n = 0, c = below(4);
@@ -682,11 +694,11 @@ static void run_guest(struct slot *s)
 	}
 	to_guest(s, l1_program, p);
 	if (nested_failed)
-		wrong("L2 has not ended by its call, or not begun");
+		wrong("L2 has not begun or not ended by its call");
 	look_at_program(p);
 }
 
-/* Out of L2 to another vCPU, whose model may be another.  It goes on there in the middle of its program. */
+/* Move out of L2 to another vCPU, maybe of another model, in the middle of a program. */
 static bool move_next;
 
 static void move_out_of_l2(struct slot *s)
@@ -728,7 +740,7 @@ static void nested_move(struct slot *s)
 	to_guest(s, l1_program, p);
 	move_next = s->restored = false;
 	if (nested_failed)
-		wrong("L2 has not ended by its call, or not begun");
+		wrong("L2 has not begun or not ended by its call");
 	look_at_program(p);
 }
 
@@ -750,9 +762,12 @@ static void park_check(struct slot *s)
 	park.counted &= mask;
 	if (park.counted > park_most)
 		park_most = park.counted;
-	/* An exit costs the host many hundred; the guest executes less than ten, an entry of AMD is one. */
+	/*
+	 * A VM-exit costs the host many hundred instructions.  The guest executes less than ten,
+	 * and on AMD a VM-entry counts as one.
+	 */
 	if (park.counted > 60)
-		wrong("a counter of all instructions has counted %llu from one side of an exit to the other",
+		wrong("a counter of all instructions has counted %llu across an exit",
 		      (unsigned long long)park.counted);
 }
 
@@ -774,7 +789,7 @@ static void exact(struct slot *s)
 	int64_t apart;
 	int fd;
 
-	/* A perf-based guest may have all counters, and events of this program too. */
+	/* A perf-based guest may have all counters, and count events of this program, too. */
 	if (!cpu.mediated)
 		return;
 	close_all();
@@ -797,7 +812,7 @@ static void exact(struct slot *s)
 static void plant(struct slot *unused)
 {
 	(void)unused;
-	/* Not in counters of events that are on, or of a perf-based guest. */
+	/* Leave out counters that events or a perf-based guest use. */
 	if (!n_events && cpu.mediated)
 		device_plant(sched_getcpu(), true);
 }
@@ -807,7 +822,10 @@ static void events_on(struct slot *unused)
 	unsigned int i;
 
 	(void)unused;
-	/* A status that has been planted is none of these events, which perf would complain of when one overflows. */
+	/*
+	 * A planted status belongs to none of these events; perf would complain about it when one
+	 * overflows.
+	 */
 	for (i = 0; i < n_cpus && cpu.mediated; i++)
 		device_write(i,
 			     cpu.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR :
@@ -880,18 +898,18 @@ static void operate(struct slot *s)
 	complaints();
 }
 
-/* A guest that waits cannot be given another program. */
+/* A guest that waits cannot run another program. */
 static void touch_waiting(struct slot *s)
 {
 	static void (*const touch[])(struct slot *s) = { set_msrs, get_msrs, stop_early, other_model };
 
-	doing = "the one that waits is touched";
+	doing = "changing the guest that waits";
 	touch[below(ARRAY_SIZE(touch))](s);
 	look_from_host();
 	complaints();
 }
 
-/* In the middle of a program: some more, of this VM, or of the other, which then runs beside it. */
+/* In the middle of a program: more operations, on this VM or on the other, which then runs. */
 static void hook(struct vm *vm)
 {
 	struct slot *s = (struct slot *)((char *)vm - offsetof(struct slot, vm));
@@ -926,7 +944,7 @@ static void begin_round(uint64_t round)
 	close_all();
 	for (i = 0; i < VMS; i++)
 		close_slot(&slots[i]);
-	/* Nothing of the round before, nor of another test. */
+	/* Leave nothing of the round before or of another test. */
 	for (i = 0; i < n_cpus && cpu.mediated; i++)
 		device_plant(i, false);
 	doing = "a new round";
@@ -980,7 +998,7 @@ int main(void)
 			doing = "the host's own count";
 			exact(&slots[below(VMS)]);
 			if (cpu.mediated && live() != live_before)
-				wrong("%llu writes to the PMU while it was live and its interrupt a guest's",
+				wrong("%llu writes to the live PMU with a guest's interrupt",
 				      (unsigned long long)(live() - live_before));
 		} else {
 			operate(&slots[below(VMS)]);
@@ -992,9 +1010,11 @@ int main(void)
 	for (i = 0; i < VMS; i++)
 		close_slot(&slots[i]);
 	complaints();
-	note("guests have read %llu values, of which %llu are a #GP; the most that an exit counts is %llu",
+	note("guests have read %llu values, of which %llu are a #GP; an exit counts at most %llu",
 	     (unsigned long long)reads, (unsigned long long)faulted, (unsigned long long)park_most);
-	check(reads > ops / 2 && faulted < reads, "no guest has read what is the host's, in %llu reads", (unsigned long long)reads);
+	check(reads > ops / 2 && faulted < reads,
+	      "no guest has read a value of the host, in %llu reads",
+	      (unsigned long long)reads);
 	check(!cpu.mediated || looks >= ops / 2, "the host has read nothing of a guest, in %llu looks", (unsigned long long)looks);
 	check(!cpu.mediated || ops < EXACT_EVERY || exact_looks, "the host's own count was exact each of %llu times",
 	      (unsigned long long)exact_looks);

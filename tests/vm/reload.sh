@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rule: KVM with a mediated vPMU can be unloaded and loaded again, with and without it, and says which it is.
+# Rule: KVM with a mediated vPMU can be unloaded and loaded again, with and without it, and its
+# parameter says which.
 . /lib/check.sh
 
 module=kvm_$VENDOR

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a string instruction with its repeat prefix is one instruction, however many iterations and VM-exits KVM takes to
- * emulate it; so it is for the machine, and so it has to be for a guest's counter, and for where that counter ends.
+ * Rule: a string instruction with a repeat prefix is one instruction, however many iterations and
+ * VM-exits KVM takes to emulate it.  It is one for the machine, and so it has to be one for a
+ * guest's counter, and for the place where that counter overflows.
  *
- * KVM's emulator gives up a repeated instruction in between: at each iteration that userspace has to see, when what it has read
- * ahead is used up, each 1024 iterations, and when nothing is left to do.  The guest is then entered at the same instruction
- * again, and in the end executes it itself, with nothing to do: the machine has seen it retire.  What KVM counts at each time it
- * gives up is too many.  So whether the machine has seen it is found out, beside the same code without the instruction.
+ * KVM's emulator interrupts a repeated instruction: at each iteration that needs userspace, when
+ * the data that it has read ahead are used up, after each 1024 iterations, and when nothing is left
+ * to do.  Then the guest is entered at the same instruction again, and in the end it executes the
+ * instruction itself, with nothing to do: the machine sees it retire.  If KVM counts it each time
+ * that it interrupts, it counts too much.  So the test finds out whether the machine has seen the
+ * instruction, by comparison with the same code without it.
  */
 #include "vm.h"
 
@@ -17,7 +20,7 @@ static struct vm_body body;
 static struct vm_region s;
 static uint8_t __attribute__((used, aligned(VM_PAGE))) buffer[2 * VM_PAGE];
 
-/* RSI and RDI are free in a measured region; the direction flag is clear. */
+/* A measured region may use RSI and RDI, and the direction flag is clear. */
 static const struct {
 	const char *what;
 	unsigned int port, times;
@@ -28,19 +31,19 @@ static const struct {
 	{ "REP OUTSB to this program, once", VM_NOTHING, 1, "f36e", PORT },
 	{ "REP OUTSB to this program", VM_NOTHING, PIECES, "f36e", PORT },
 	{ "REP OUTSB to KVM's PIC", 0x21, PIECES, "f36e", PORT },
-	{ "REP OUTSB to KVM's PIC, for long", 0x21, 3000, "f36e", PORT },
+	{ "REP OUTSB to KVM's PIC, long", 0x21, 3000, "f36e", PORT },
 	{ "INSB from this program", VM_NOTHING, 1, "6c", PORT },
 	{ "REP INSB from this program", VM_NOTHING, PIECES, "f36c", PORT },
-	{ "REP INSB from this program, for long", VM_NOTHING, 3000, "f36c", PORT },
+	{ "REP INSB from this program, long", VM_NOTHING, 3000, "f36c", PORT },
 	{ "REP INSB from KVM's PIC", 0x21, PIECES, "f36c", PORT },
-	{ "STOSB where no memory is", 0, 1, "aa", TO_HOLE },
-	{ "REP STOSB where no memory is", 0, 8, "f3aa", TO_HOLE },
-	{ "REP MOVSB to where no memory is", 0, 8, "f3a4", TO_HOLE },
-	{ "REP MOVSB from where no memory is", 0, 8, "f3a4", FROM_HOLE },
-	{ "REP LODSB from where no memory is", 0, 8, "f3ac", FROM_HOLE },
-	{ "STOSB, emulated by force", 0, 1, "0f0b6b766daa", MEMORY },
-	{ "REP STOSB, emulated by force", 0, PIECES, "0f0b6b766df3aa", MEMORY },
-	{ "REP STOSB, emulated by force, for long", 0, 3000, "0f0b6b766df3aa", MEMORY },
+	{ "STOSB where there is no memory", 0, 1, "aa", TO_HOLE },
+	{ "REP STOSB where there is no memory", 0, 8, "f3aa", TO_HOLE },
+	{ "REP MOVSB to where there is no memory", 0, 8, "f3a4", TO_HOLE },
+	{ "REP MOVSB from where there is no memory", 0, 8, "f3a4", FROM_HOLE },
+	{ "REP LODSB from where there is no memory", 0, 8, "f3ac", FROM_HOLE },
+	{ "STOSB, forced emulation", 0, 1, "0f0b6b766daa", MEMORY },
+	{ "REP STOSB, forced emulation", 0, PIECES, "0f0b6b766df3aa", MEMORY },
+	{ "REP STOSB, forced emulation, long", 0, 3000, "0f0b6b766df3aa", MEMORY },
 	{ "REP OUTSB, nothing to do", VM_NOTHING, 0, "f36e", PORT },
 };
 
@@ -63,7 +66,7 @@ static void prepare_body(unsigned int row, bool user, bool with)
 	vm_emit(&body, "90 c3>");
 }
 
-/* What the machine has seen retire, less what AMD's counters see of entries. */
+/* What the machine has seen retire, minus the VM-entries that AMD counts. */
 static uint64_t retired(void)
 {
 	uint64_t exits;
@@ -96,16 +99,20 @@ static void run(unsigned int row, bool user, bool fixed)
 	s.body = &body;
 	s.n = 1;
 	s.counter[0] = counter;
-	/* A tick of the host in the other mode is an exit and no entry into this one: what is seen twice is right. */
+	/*
+	 * A tick of the host in the other mode is a VM-exit, but no VM-entry into this mode.  So
+	 * take a result that comes twice.
+	 */
 	do {
 		own = seen(row, user);
 		must(++tries < VM_TRIES, "the machine has seen the instruction retire once, or not at all");
 	} while (own > 1 || seen(row, user) != own);
 	want = vm_events(&s, 0, VM_BEGIN, VM_END) + 1 - own;
 	snprintf(what, sizeof(what), "%s, %s, %s", rows[row].what, user ? "user" : "kernel", fixed ? "fixed" : "general");
-	check_equal(what, s.counter[0].value, want, own ? "the machine's count, which has it" : "the machine's count, and it");
+	check_equal(what, s.counter[0].value, want,
+		    own ? "the machine's count, which includes it" : "the machine's count, and it");
 
-	/* An end that is just not reached. */
+	/* Start so that the counter just does not overflow. */
 	s.counter[0].start = -(want + 9) & VM_MASK;
 	vm_measure(&vm, &s);
 	snprintf(what, sizeof(what), "%s, %s, %s: PMIs", rows[row].what, user ? "user" : "kernel", fixed ? "fixed" : "general");

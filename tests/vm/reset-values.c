@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest finds the PMU's registers as the manuals say, and they take what drivers write:
+ * Rule: a guest finds the PMU's registers as the manuals say, and they accept what drivers write:
  *
- *	reset		Intel: all general counters are enabled in IA32_PERF_GLOBAL_CTRL after RESET, so that who knows of version 1
- *			only, and never writes it, has counters that count (firmware, small kernels, unikernels)
- *	selectors	AMD: bits that are reserved or another mode's are ignored and no #GP (Linux's driver writes the host-only bit
- *			where a guest's program excludes guests, as rr does), and the counter counts
- *	legacy writes	Intel: a write of a counter by its old name takes 32 bits and extends their sign; by its new name it takes all
- *			of the counter's bits, and one more is a #GP
+ *	reset		Intel: RESET enables all general counters in IA32_PERF_GLOBAL_CTRL.  So code
+ *			that knows only version 1 and never writes it has counters that count
+ *			(firmware, small kernels, unikernels)
+ *	selectors	AMD: reserved bits and those of another mode are ignored, without a #GP
+ *			(Linux's driver writes the host-only bit if a program in the guest excludes
+ *			guests, as rr does), and the counter counts
+ *	legacy writes	Intel: a write by a counter's legacy MSR takes 32 bits and extends their
+ *			sign.  By its other MSR it takes all of the counter's bits; one bit more is
+ *			a #GP
  */
 #include "vm.h"
 
@@ -21,7 +24,7 @@ static struct {
 	uint64_t selected;
 } g;
 
-/* One selector on, a hundred nops and two more, off; nothing else is written. */
+/* Enable a selector, execute 100 NOPs and two more, disable it; write nothing else. */
 static void count(void *unused)
 {
 	uint32_t lo = g.select, hi = g.select >> 32;
@@ -36,7 +39,7 @@ static void count(void *unused)
 		     : "+a" (lo), "+d" (hi) : "c" (g.selector) : "memory");
 	g.disturbed = mark_read(TRUTH_EXITS) - exits - 2;
 	g.count = rdmsr(g.counter);
-	/* And what a selector is read as. */
+	/* Read a selector back. */
 	wrmsr(g.selector, g.select);
 	g.selected = rdmsr(g.selector);
 	wrmsr(g.selector, 0);
@@ -59,7 +62,7 @@ static void ask(void)
 	vm_call(&vm, count, NULL);
 	do {
 		vm_call(&vm, count, NULL);
-		must(++tries < VM_TRIES, "the host's ticks leave the code in peace");
+		must(++tries < VM_TRIES, "the code without a tick of the host");
 	} while (g.disturbed);
 }
 
@@ -72,11 +75,11 @@ static void intel(void)
 		const char *what;
 	} rows[] = {
 		{ MSR_IA32_PERFCTR0, 5, 5, 0, "legacy, a small value" },
-		{ MSR_IA32_PERFCTR0, 0x80000000, 0xffff80000000, 0, "legacy, a negative one" },
-		{ MSR_IA32_PERFCTR0, 0xffffffff, 0xffffffffffff, 0, "legacy, the last one" },
+		{ MSR_IA32_PERFCTR0, 0x80000000, 0xffff80000000, 0, "legacy, a negative value" },
+		{ MSR_IA32_PERFCTR0, 0xffffffff, 0xffffffffffff, 0, "legacy, the highest value" },
 		{ MSR_IA32_PERFCTR0, 0x1200000034, 0x34, 0, "legacy, more than 32 bits" },
 		{ MSR_IA32_PMC0, 0x800000000001, 0x800000000001, 0, "full width" },
-		{ MSR_IA32_PMC0, 1ULL << 48, 0x800000000001, 1, "full width, a bit too much" },
+		{ MSR_IA32_PMC0, 1ULL << 48, 0x800000000001, 1, "full width, one bit too many" },
 		{ MSR_IA32_PMC0, ~0ULL, 0x800000000001, 1, "full width, all bits" },
 	};
 	unsigned int i;
@@ -89,14 +92,15 @@ static void intel(void)
 	g.counter = MSR_IA32_PERFCTR0;
 	g.select = vm_selector(&(struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL });
 	ask();
-	check_equal("a counter of a guest that knows of selectors only", g.count, 1 + 100 + 2, "WRMSR, the nops, two more");
+	check_equal("a counter of a guest that uses selectors only", g.count, 1 + 100 + 2,
+		    "WRMSR, the NOPs, two more");
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		g.write_msr = rows[i].msr;
 		g.write = rows[i].write;
 		vm_call(&vm, write_and_read, NULL);
 		snprintf(what, sizeof(what), "write, %s", rows[i].what);
 		check_equal(what, g.value, rows[i].want, "as hardware does");
-		check_equal(what, g.faults, rows[i].fault, "#GP where a bit is too much");
+		check_equal(what, g.faults, rows[i].fault, "#GP if there is a bit too many");
 	}
 }
 
@@ -105,9 +109,9 @@ static void amd(void)
 	static const struct {
 		const char *what;
 		uint64_t bits;
-		bool counts;		/* where SVM is not there, the manual leaves open what a mode's bit does */
+		bool counts;		/* without SVM the manual does not define a mode's bit */
 	} rows[] = {
-		{ "nothing more", 0, 1 },
+		{ "no other bit", 0, 1 },
 		{ "the host-only bit", 1ULL << 41, 0 },
 		{ "the guest-only bit", 1ULL << 40, 0 },
 		{ "both", 3ULL << 40, 1 },
@@ -133,18 +137,19 @@ static void amd(void)
 			snprintf(what, sizeof(what), "selector %#x with %s", selectors[k], rows[i].what);
 			check_equal(what, g.faults, 0, "no #GP");
 			if (rows[i].counts)
-				check_equal(what, g.count, 1 + 1 + 100 + 2, "WRMSR, the entry after it, the nops, two more");
+				check_equal(what, g.count, 1 + 1 + 100 + 2,
+					    "WRMSR, the VM-entry after it, the NOPs, two more");
 			else
 				note("%s: counts %llu", what, (unsigned long long)g.count);
 			check_equal(what, g.selected & 0xffffffffULL & ~0x280000ULL, plain | (rows[i].bits & 1 << 20),
-				    "what is defined stays as it was written");
+				    "defined bits stay as written");
 		}
 }
 
 static void without_svm(struct kvm_cpuid_entry2 *e)
 {
 	if (e->function == 0x80000001)
-		e->ecx &= ~4U;		/* SVM: the guest is no hypervisor */
+		e->ecx &= ~4U;		/* SVM: the guest is not a hypervisor */
 }
 
 int main(void)

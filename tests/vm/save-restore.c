@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what userspace reads of a vCPU that has left KVM_RUN is all there is; a new VM that is given it goes on from there
- * as if nothing had been.  And what userspace writes to a counter stands, whatever had not been accounted for yet.
+ * Rule: the state that userspace reads after KVM_RUN is complete: restoring it into a new VM
+ * resumes the guest with no count, status bit or PMI lost.  What userspace writes to a counter is
+ * kept, whatever KVM has not accounted for at that time.
  *
- * The vCPU leaves at an OUT or at a write where no memory is.  Userspace has KVM complete that first, as it must before it
- * saves anything; the instruction then has been emulated, and counts.  In some rows this is the event by which the counter
- * passes its end: then value, status and PMI have to be in what is saved, or the status alone if no PMI is wanted.  The order
- * of MSRs is QEMU's.
+ * The vCPU leaves at an OUT, or at a write to where there is no memory.  Userspace lets KVM
+ * complete that first, as it must before it saves anything.  Then KVM has emulated the instruction,
+ * and it counts.  In some rows the counter overflows at this event: then value, status and PMI have
+ * to be in the saved state, or only the status if the guest wants no PMI.  The order of MSRs is
+ * QEMU's.
  */
 #include "vm.h"
 
@@ -30,7 +32,7 @@ static uint32_t selector_msr(const struct vm_counter *c)
 	return vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * c->index : MSR_P6_EVNTSEL0 + c->index;
 }
 
-/* Userspace's name of a counter has no full-width write in it. */
+/* Userspace uses the legacy MSR of a counter. */
 static uint32_t counter_msr(const struct vm_counter *c)
 {
 	return vm_seen.amd || c->fixed ? vm_counter_msr(c) : MSR_IA32_PERFCTR0 + c->index;
@@ -90,14 +92,17 @@ static void complete(void)
 	vm.run->immediate_exit = 0;
 }
 
-/* The first two counters only: not what a new vCPU has. */
+/* Enable the first two counters only, which is not what a new vCPU has. */
 static void prepare(struct vm *v)
 {
 	vm_set_msr(v, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0);
 	vm_set_msr(v, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 3);
 }
 
-/* To a new VM, which then goes on in the place of this one; its memory is this program's, and so already there. */
+/*
+ * Move to a new VM, which continues in place of this one.  Its memory is this program's, so it is
+ * already there.
+ */
 static void move(struct vm *unused)
 {
 	struct vm next = { .hook = vm.hook, .before = vm.before };
@@ -129,25 +134,26 @@ static void set_completed(struct vm *v)
 static const struct {
 	const char *what, *code;
 	void (*hook)(struct vm *vm);
-	int to;			/* the end of the counter: so many events before or after the instruction; NEVER */
+	int to;			/* events from the instruction to the overflow, or NEVER */
 #define NEVER 1000
-	int own;		/* what of the instruction itself a write leaves */
+	int own;		/* the instruction counts after a write before it */
 } rows[] = {
 	{ "moved", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, NEVER, 0 },
 	{ "moved at memory", "nop*9 cpuid fep-nop hook-mmio nop*30 cpuid fep-nop", move, NEVER, 0 },
 	{ "moved twice",
 	  "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop hook-mmio cpuid fep-nop nop*9",
 	  move, NEVER, 0 },
-	{ "moved at its end", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 0, 0 },
-	{ "moved at its end, at memory",
+	{ "moved at its overflow", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 0, 0 },
+	{ "moved at its overflow, at memory",
 	  "nop*9 cpuid fep-nop hook-mmio nop*30 cpuid fep-nop", move, 0, 0 },
-	{ "moved before its end", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 9, 0 },
-	{ "moved right before its end",
+	{ "moved before its overflow", "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 9,
+	 0 },
+	{ "moved right before its overflow",
 	  "nop*9 cpuid fep-nop hook nop*30 cpuid fep-nop", move, 2, 0 },
-	{ "moved after its end", "nop*20 hook nop*30 cpuid fep-nop", move, -9, 0 },
+	{ "moved after its overflow", "nop*20 hook nop*30 cpuid fep-nop", move, -9, 0 },
 	{ "set before the OUT is complete",
 	  "nop*50 cpuid fep-nop hook nop*100 cpuid fep-nop", set, NEVER, 1 },
-	{ "set when it is",
+	{ "set after the OUT is complete",
 	  "nop*50 cpuid fep-nop hook nop*100 cpuid fep-nop", set_completed, NEVER, 0 },
 	{ "set with an event not accounted for",
 	  "nop*50 cpuid fep-nop hook-mmio nop*100 cpuid fep-nop", set, NEVER, 0 },
@@ -177,16 +183,20 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 		 !interrupt ? "no interrupt" : vector ? "vector" : "NMI");
 	if (!moves) {
 		check_equal(name, s.counter[0].value, WRITTEN + vm_events(&s, 0, 0, VM_END) - 1 + rows[row].own,
-			    "what was written, and what came after it");
+			    "what was written, and the events after it");
 		check(!vm_seen.pmis, "%s: no PMI", name);
 		return;
 	}
 	vm.hook = move;
-	/* The new VM's memory is mapped when it is touched: exits, which AMD counts, also between a PMI and its handler. */
+	/*
+	 * The new VM's memory is mapped when it is touched.  That causes VM-exits, whose VM-entries
+	 * AMD counts, also between a PMI and its handler.
+	 */
 	s.late = vm_seen.amd ? 8 : 0;
 	/*
-	 * A tick of the host, which AMD counts, may move the end of the counter away from the instruction.  Where the PMI
-	 * comes before it, its handler is in between as well, and the place does not matter.
+	 * A tick of the host, which AMD counts, may move the overflow away from the instruction.
+	 * If the PMI comes before it, its handler is in between as well, and the place does not
+	 * matter.
 	 */
 	do {
 		to = vm_events(&s, 0, VM_BEGIN, 0) + 1 + rows[row].to;
@@ -203,28 +213,28 @@ static void run(unsigned int row, bool fixed, bool vector, bool interrupt)
 		return;
 	snprintf(what, sizeof(what), "%s: saved counter", name);
 	check_equal(what, vm_signed(saved.counter), vm_signed(s.counter[0].start + vm_events(&s, 0, VM_BEGIN, 0) + 1),
-		    "with the instruction that it stands after");
+		    "with the instruction at which the vCPU left");
 	bit = rows[row].to ? 0 : vm_bit(&s.counter[0]);
 	if (!vm_seen.amd || v2) {
 		snprintf(what, sizeof(what), "%s: saved status", name);
-		check_equal(what, saved.status, bit, "set if that was its last event");
+		check_equal(what, saved.status, bit, "set if that was the overflow");
 		snprintf(what, sizeof(what), "%s: saved control", name);
 		check_equal(what, saved.control, vm_seen.amd ? 3 : vm_bit(&s.counter[0]), "as the guest has it");
 	}
 	if (v2) {
-		snprintf(what, sizeof(what), "%s: status in the end", name);
+		snprintf(what, sizeof(what), "%s: status at the end", name);
 		check_equal(what, vm_get_msr(&vm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS),
-			    rows[row].to == NEVER ? 0 : 1, "it has passed its end, maybe later");
+			    rows[row].to == NEVER ? 0 : 1, "it has overflowed, maybe later");
 	}
 	snprintf(what, sizeof(what), "%s: saved PMI", name);
 	check_equal(what, saved.events.nmi.pending + saved.events.nmi.injected +
 		    (((uint8_t *)saved.lapic.regs)[0x200 + 0x10 * (VM_PMI / 32)] >> VM_PMI % 32 & 1), bit && interrupt,
-		    "it waits to be taken");
+		    "pending");
 	snprintf(what, sizeof(what), "%s: saved LVTPC", name);
 	check_equal(what, saved_lvtpc(),
 		    (vector ? VM_PMI : APIC_DM_NMI) |
 			    (!vm_seen.amd && bit && interrupt ? APIC_LVT_MASKED : 0),
-		    "Intel's is masked by a PMI");
+		    "a PMI masks Intel's");
 }
 
 static void all(void)

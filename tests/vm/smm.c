@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what the host's firmware executes in SMM is no part of what a guest counts, where the CPU can leave it out.
+ * Rule: a guest does not count what the host's firmware executes in SMM, if the CPU can leave it
+ * out.
  *
- * An SMI goes to SMM out of the guest and RSM returns to it, without a VM-exit.  AMD's guest-only counters do not count there.
- * Intel's stand still with DEBUGCTL.FREEZE_IN_SMM, which KVM has to set for the guest, whatever the guest's own DEBUGCTL says
- * (SDM, volume 3, "Loading Host Control Registers, Debug Registers, MSRs": VM-exit clears it, VM-entry loads the guest's).  With
- * a perf-based vPMU it is as the host has it (perf's freeze_on_smi); with a mediated one it is always set.
+ * An SMI enters SMM from the guest and RSM returns to it, without a VM-exit.  AMD's guest-only
+ * counters do not count there.  Intel's are frozen by DEBUGCTL.FREEZE_IN_SMM, which KVM has to set
+ * for the guest, whatever the guest's own DEBUGCTL says (SDM, volume 3, "Loading Host Control
+ * Registers, Debug Registers, MSRs": VM-exit clears it, VM-entry loads the guest's).  With a
+ * perf-based vPMU it is as the host has it (perf's freeze_on_smi); with a mediated one it is always
+ * set.
  */
 #include "vm.h"
 
@@ -24,7 +27,7 @@ static const struct {
 	{ "ten in the kernel, ten in user mode",
 	  "(smi nop*3 jmp)*10 user{(smi nop*3 jmp)*10} nop*9", 20 },
 	{ "between exits", "(nop smi nop cpuid nop*9)*5", 5 },
-	{ "while KVM's exit is on its way", "(nop smi cpuid nop*9)*5", 5 },
+	{ "while the guest exits to KVM", "(nop smi cpuid nop*9)*5", 5 },
 };
 
 static const struct vm_counter counters[] = {
@@ -83,7 +86,8 @@ static void all(const char *when)
 			snprintf(what, sizeof(what), "%s, %s: %s", when, rows[row].what, counters[i].name);
 			check(smis >= rows[row].smis && insns >= 2 * smis, "%s: %llu SMIs, %llu instructions in SMM", what,
 			      (unsigned long long)smis, (unsigned long long)insns);
-			check_equal(what, s.counter[0].value, vm_expected(&s, 0), "the machine's count, without SMM's, and what KVM emulated");
+			check_equal(what, s.counter[0].value, vm_expected(&s, 0),
+				    "the machine's count, without SMM's, and what KVM emulated");
 		}
 	}
 }
@@ -106,7 +110,7 @@ int main(void)
 		all("the host counts its own SMM");
 		check_equal("the host's DEBUGCTL then", host_debugctl(), 0, "as perf sets it");
 		set('1');
-		all("and does no more");
+		all("the host does not count it any more");
 		check_equal("the host's DEBUGCTL at the end", host_debugctl(), FREEZE_IN_SMM, "as perf sets it");
 	}
 	vm_close(&vm);

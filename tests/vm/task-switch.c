@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: the instruction that switches tasks retires once, as a branch too; an exception that does it by a task gate is none.
+ * Rule: an instruction that switches tasks retires once, and counts as a branch, too.  An exception
+ * that switches tasks by a task gate is not an instruction.
  *
- * VMX has every task switch exit, and KVM's SVM asks for it: KVM switches the tasks.  The guest is in protected mode without
- * paging, and has two tasks; its code and they are this program's memory.
+ * On VMX every task switch exits, and KVM's SVM intercepts it: KVM switches the tasks.  The guest
+ * is in protected mode without paging and has two tasks.  Its code and the tasks are in this
+ * program's memory.
  */
 #include "vm.h"
 
@@ -40,7 +42,7 @@ asm(	".pushsection .text\n"
 static const struct {
 	const char *what;
 	char *first, *second;
-	unsigned int insns, branches;		/* those that KVM executes: with the OUT at the end */
+	unsigned int insns, branches;		/* emulated by KVM, with the OUT at the end */
 } rows[] = {
 	{ "JMP", task_jmp, task_second, 2, 1 },
 	{ "CALL", task_call, task_second, 2, 1 },
@@ -59,7 +61,7 @@ static void tables(const char *first, const char *second)
 	for (i = 0; i < 2; i++) {
 		uint64_t base = (uint64_t)&tss[i];
 
-		/* The first is the busy one. */
+		/* The first TSS is busy. */
 		gdt[3 + i] = (sizeof(tss[i]) - 1) | (base & 0xffffff) << 16 | (i ? 0x89ULL : 0x8bULL) << 40 | (base >> 24) << 56;
 		tss[i] = (struct tss32) {
 			.eip = (uint32_t)(uint64_t)eip[i], .eflags = 2, .esp = (uint32_t)(uint64_t)(stack[i] + sizeof(stack[i])),
@@ -115,7 +117,7 @@ static void row(unsigned int r)
 	branches = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
 	while (ioctl(vm.vcpu, KVM_RUN, 0) < 0)
 		must(errno == EINTR, "the vCPU runs");
-	/* The OUT retires when it is completed: as for saving the vCPU's state. */
+	/* The OUT counts when KVM has completed it, as before saving the vCPU's state. */
 	vm.run->immediate_exit = 1;
 	must(vm.run->exit_reason == KVM_EXIT_IO && ioctl(vm.vcpu, KVM_RUN, 0) < 0 && errno == EINTR, "the tasks were switched");
 	vm.run->immediate_exit = 0;
@@ -123,11 +125,11 @@ static void row(unsigned int r)
 	branches = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - branches;
 	snprintf(what, sizeof(what), "%s: instructions", rows[r].what);
 	check_equal(what, vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PERFCTR0),
-		    insns + rows[r].insns, "the machine's, the OUT, and each that switched");
+		    insns + rows[r].insns, "the machine's, the OUT, and each task switch");
 	snprintf(what, sizeof(what), "%s: branches", rows[r].what);
 	check_equal(what,
 		    vm_get_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTR + 2 : MSR_IA32_PERFCTR0 + 1),
-		    branches + rows[r].branches, "the machine's, and each that switched");
+		    branches + rows[r].branches, "the machine's, and each task switch");
 	for (i = 0; i < 2; i++)
 		vm_set_msr(&vm, vm_seen.amd ? MSR_F15H_PERF_CTL + 2 * i : MSR_P6_EVNTSEL0 + i, 0);
 }

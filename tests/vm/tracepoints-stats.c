@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what a mediated vPMU does can be seen from outside: by tracepoints, by the vCPU's statistics, and in /proc/interrupts,
- * and all three agree with the machine.
+ * Rule: what a mediated vPMU does is visible in tracepoints, in the vCPU's statistics, and in
+ * /proc/interrupts, and all three agree with the machine.
  */
 #include "vm.h"
 
@@ -11,7 +11,7 @@ static struct vm vm;
 static struct vm_body body;
 static struct vm_region s;
 
-/* What is counted: a tracepoint, a word in its line if it is not the name alone, and the statistic. */
+/* A tracepoint, a text that its line must have, and the statistic that counts it. */
 static const struct seen {
 	const char *event, *word, *stat;
 } all[] = {
@@ -55,7 +55,7 @@ static unsigned int lines_with(const char *event, const char *word)
 	return n;
 }
 
-/* A line of it, over all CPUs: VPMI has guests' PMIs, and what the host takes of its own is among NMI. */
+/* A line's sum over all CPUs.  VPMI counts guests' PMIs, NMI includes the host's own. */
 static uint64_t interrupts(const char *name)
 {
 	FILE *file = fopen("/proc/interrupts", "r");
@@ -88,7 +88,7 @@ int main(void)
 	uint64_t stat[ARRAY_SIZE(all)], vpmi, nmi, hardware;
 	unsigned int i, k;
 
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	vm_body(&body,
@@ -98,7 +98,7 @@ int main(void)
 	s.body = &body;
 	s.interrupted = true;
 	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
-	/* The first time brings in pages; then how many events there are. */
+	/* The first run has page faults; the second one tells how many events there are. */
 	vm_measure(&vm, &s);
 	vm_measure(&vm, &s);
 
@@ -109,7 +109,7 @@ int main(void)
 	hardware = mark_read(TRUTH_PMIS);
 	write_to(TRACING "trace", "");
 	trace(true);
-	/* By hardware after all that is emulated, and by each event in a row, of which some are emulated. */
+	/* Overflow by hardware after all emulated events, then at each event in a row. */
 	for (k = 0; k < 40; k++) {
 		s.counter[0].start = k < 10 ? -(s.counter[0].value - 100) : -(uint64_t)(30 + k);
 		vm_measure(&vm, &s);
@@ -127,7 +127,8 @@ int main(void)
 		/* Nothing of the host wants the PMU here. */
 		check(!stat[i] == !strcmp(all[i].stat, "pmu_reclaims"), "%s: %llu", all[i].stat, (unsigned long long)stat[i]);
 	}
-	check_equal("PMIs in /proc/interrupts", vpmi + nmi, hardware, "as many as the machine has delivered, the watchdog's with them");
+	check_equal("PMIs in /proc/interrupts", vpmi + nmi, hardware,
+		    "as many as the machine has delivered, with the watchdog's");
 	check_equal("pmu_pmis", stat[3], vpmi, "the guest's");
 	check_equal("loads and puts", stat[0], stat[1], "in pairs");
 	vm_close(&vm);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rule: where the PMU cannot be handed out, KVM says what is missing, and its parameter says that it is off.
+# Rule: if the PMU cannot be given to guests, KVM says what is missing, and its parameter is off.
 . /lib/check.sh
 
 check "off" [ "$(cat /sys/module/kvm_"$VENDOR"/parameters/enable_mediated_pmu)" = N ]

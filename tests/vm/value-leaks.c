@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a guest with a mediated vPMU never sees a value of the host in a counter or in the status, whatever it has exited
- * for, and nobody in the host sees a value of the guest.
+ * Rule: a guest with a mediated vPMU never sees a value of the host in a counter or in the status,
+ * whatever it has exited for, and no process of the host sees a value of the guest.
  *
- *	the guest	reads all its counters, by RDPMC and RDMSR, its status and global control right after each exit: they
- *			are to the last bit what it has written
- *	the host	reads all counters of the CPU by RDPMC, as anybody may who has mapped an event: this program between two
- *			KVM_RUNs, and a process of its own that takes the CPU whenever it can; a counter is 0 or an event's
+ *	the guest	reads all its counters, by RDPMC and RDMSR,
+ its status and its global control
+ *			right after each VM-exit: they hold exactly what it has written
+ *	the host	reads all counters of the CPU by RDPMC, which any process may do that has
+ *			mapped an event: this program between two KVM_RUNs, and a process that takes
+ *			the CPU whenever it can; a counter is 0 or an event's
  *
- * It is so while the host has no event on the CPU (the guest's registers stay where they are until they have to leave), one,
- * or one on each counter, pinned, which has taken its counter to a value that nobody else has.
+ * That holds while the host has no event on the CPU (the guest's registers stay there until perf
+ * wants the PMU), one event, or one on each counter.  Those are pinned, and have brought their
+ * counters to a value that no other side has.
  */
 #include <sched.h>
 #include <sys/wait.h>
@@ -17,7 +20,10 @@
 #include "perf.h"
 #include "vm.h"
 
-/* Bits 47 to 36 of a counter, which no test here counts up.  An event that does not sample begins in the middle. */
+/*
+ * Bits 47 to 36 of a counter, which do not change here.  An event without sampling begins in the
+ * middle.
+ */
 #define TAG_SHIFT	36
 #define HOST_TAG	0xc3cULL
 #define HOST_MIDDLE	0x800ULL
@@ -52,20 +58,20 @@ static const struct way {
 	{ "OUT, to userspace", "out-vmm", 0, ANYWHERE },
 	{ "OUT in user mode", "user{out-vmm}", 1, ANYWHERE },
 	{ "userspace, which looks", "hook", 0, ANYWHERE },
-	{ "a write where no memory is", "mmio-write", 0, ANYWHERE },
-	{ "a read where no memory is", "mmio-read", 0, ANYWHERE },
+	{ "a write to where there is no memory", "mmio-write", 0, ANYWHERE },
+	{ "a read from where there is no memory", "mmio-read", 0, ANYWHERE },
 	{ "the same in user mode", "user{mmio-read}", 1, ANYWHERE },
 	{ "hypercall", "hypercall", 0, ANYWHERE },
 	{ "WBINVD", "wbinvd", 0, ANYWHERE },
-	{ "emulated by force", "fep-nop", 0, ANYWHERE },
-	{ "a branch, emulated by force, in user mode", "user{fep-jmp}", 1, ANYWHERE },
-	{ "interrupt for nobody", "ipi", 0, ANYWHERE },
+	{ "forced emulation", "fep-nop", 0, ANYWHERE },
+	{ "a branch, forced emulation, in user mode", "user{fep-jmp}", 1, ANYWHERE },
+	{ "an IPI to no CPU", "ipi", 0, ANYWHERE },
 	{ "timer's deadline", "deadline", 0, ANYWHERE },
 	{ "HLT and an interrupt", "ipi-hlt", 0, ANYWHERE },
 	{ "memory for the first time", "nop", 0, FRESH },
 	{ "a tick of the host", "nop", 0, TICK },
 	{ "the guest's timer", "nop", 0, TIMER },
-	{ "a selector, on and off", "nop", 0, SELECT },
+	{ "a selector, enabled and disabled", "nop", 0, SELECT },
 };
 
 static struct vm_body body[ARRAY_SIZE(ways)];
@@ -75,7 +81,7 @@ static struct {
 	bool amd;
 	unsigned int general, counters, page;
 	uint64_t value[COUNTERS], select, status, global;
-	/* The way to exit of this call; its first wrong value. */
+	/* How this call exits, and its first wrong value. */
 	const struct way *way;
 	void (*code)(void);
 	uint64_t wrong, host, got, want, waited, exits;
@@ -124,7 +130,7 @@ static void guest_look(void)
 		g.global);
 }
 
-/* Counters as wanted; g.select is for each the selector, which counts nothing in the guest's kernel. */
+/* Write all counters, with g.select as their selectors, which count nothing in the kernel. */
 static void guest_set(void *unused)
 {
 	unsigned int i;
@@ -170,7 +176,10 @@ static void guest_exit(void *unused)
 		wrmsr(MSR_X2APIC_LVTT, 0x50000);
 		break;
 	case SELECT:
-		/* Off to on to off: somebody else may get the CPU before what is selected is. */
+		/*
+		 * Disable, enable, disable: another task may get the CPU before KVM has loaded the
+		 * PMU.
+		 */
 		for (n = 0; n < TOGGLES; n++) {
 			wrmsr(g.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, USER_INSNS);
 			wrmsr(g.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0, 0);
@@ -195,7 +204,7 @@ static void guest_exit(void *unused)
 enum state { NO_EVENT, ONE_EVENT, ALL_COUNTERS };
 static const char *const states[] = { "no event of the host", "one", "one on each counter" };
 
-/* What two processes have seen. */
+/* What this program and the watcher have seen. */
 static struct seen {
 	volatile unsigned int looks, bad;
 	volatile uint64_t value;
@@ -210,7 +219,7 @@ static int event(struct perf_event_attr attr, int cpu)
 	return perf_open(&attr, cpu < 0 ? 0 : -1, cpu, -1);
 }
 
-/* The right to RDPMC, by an event that is never on. */
+/* The right to RDPMC, from an event that is never enabled. */
 static void may_rdpmc(void)
 {
 	int fd = event((struct perf_event_attr) {
@@ -220,7 +229,7 @@ static void may_rdpmc(void)
 	must(fd >= 0 && page != MAP_FAILED && page->cap_user_rdpmc, "an event that may be read by RDPMC");
 }
 
-/* Each counter is 0, or that of an event of the host. */
+/* Each counter has to be 0 or that of an event of the host. */
 static void host_look(struct seen *s)
 {
 	unsigned int i;
@@ -249,7 +258,7 @@ static void hook(struct vm *unused)
 	host_look(&seen[0]);
 }
 
-/* Takes the CPU from the vCPU's thread as often as the scheduler lets it. */
+/* Take the CPU from the vCPU's thread as often as the scheduler allows. */
 static pid_t start_watcher(void)
 {
 	pid_t pid = fork();
@@ -272,13 +281,13 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 		g.value[i] = values ? GUEST_TAG << TAG_SHIFT | 0x1000 | i : 0;
 	g.select = values == 2 ? USER_INSNS : 0;
 	g.status = values ? 5 : 0;
-	/* In turn, for a value that comes too late. */
+	/* Use different values, so that an outdated one is noticed. */
 	g.global = ((1ULL << general) - 1) >> values | ((1ULL << fixed) - 1) << 32;
 	vm_call(&vm, guest_set, NULL);
 	vm_set_msr(&vm, g.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS,
 		   g.status);
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
-		/* There it counts. */
+		/* In user mode it counts. */
 		if (values == 2 && ways[i].user)
 			continue;
 		g.way = &ways[i];
@@ -295,9 +304,9 @@ static void ask_guest(const char *what, unsigned int values, enum state now)
 		}
 	}
 	note("%s, %s:", what, states[now]);
-	check_equal("what the guest reads and has not written", wrong, 0, "after no exit");
+	check_equal("values that the guest reads and has not written", wrong, 0, "after any exit");
 	check_equal("of that, values of the host", host, 0, "none");
-	check_equal("exits that were none", stayed, 0, "but for the first way, which is to stay");
+	check_equal("ways that did not exit", stayed, 0, "all but the first, which is not to exit");
 }
 
 static void with_host(enum state now)
@@ -317,7 +326,10 @@ static void with_host(enum state now)
 		};
 
 		for (; n < (int)counters; n++) {
-			/* A counter begins at its period below zero: here at the tag, with all but a sixteenth of 2^36 to go. */
+			/*
+			 * A counter begins its period below zero: here at the tag, with all but a
+			 * sixteenth of 2^36 to go.
+			 */
 			struct perf_event_attr attr = {
 				.type = PERF_TYPE_RAW, .config = g.amd ? 0xc2 : 0xc4, .pinned = 1,
 				.sample_period = ((0x1000 - HOST_TAG) << TAG_SHIFT) - ((0x10ULL - n) << 28),
@@ -332,7 +344,7 @@ static void with_host(enum state now)
 		}
 	}
 	watcher = start_watcher();
-	/* A fork takes the guest's pages away, and those of its stacks must be there. */
+	/* A fork takes the guest's pages away, and its stacks must be mapped. */
 	vm_call(&vm, vm_guest_prepare, NULL);
 	ask_guest("all counters 0", 0, now);
 	ask_guest("all counters the guest's", 1, now);
@@ -343,7 +355,8 @@ static void with_host(enum state now)
 		if (seen[i].bad)
 			note("counter %u: %#llx", seen[i].counter, (unsigned long long)seen[i].value);
 		note("%s: %u looks", i ? "another process" : "this program, between two KVM_RUNs", seen[i].looks);
-		check_equal("counters that are neither 0 nor the host's", seen[i].bad, 0, "of no guest");
+		check_equal("counters that are neither 0 nor the host's", seen[i].bad, 0,
+			    "no guest's values");
 		check(seen[i].looks > 5, "it has looked");
 	}
 	for (i = 0; i < n; i++) {
@@ -354,7 +367,8 @@ static void with_host(enum state now)
 		bad += !good;
 		close(fd[i]);
 	}
-	check_equal("events of the host with a count that cannot be", bad, 0, "none has taken over the guest's");
+	check_equal("events of the host with an impossible count", bad, 0,
+		    "none has taken over the guest's");
 }
 
 int main(void)
@@ -362,7 +376,7 @@ int main(void)
 	cpu_set_t set;
 	unsigned int i;
 
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	must(!sched_setaffinity(0, sizeof(set), &set), "the first CPU");

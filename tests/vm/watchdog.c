@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: with nmi_watchdog=1 there are VMs with a mediated vPMU, and a CPU that is stuck in the host's kernel is found, as before.
+ * Rule: with nmi_watchdog=1, VMs with a mediated vPMU can exist, and the watchdog finds a CPU that
+ * is stuck in the host's kernel as before.
  *
- * The module that tests/kunit has for it keeps a CPU with interrupts off for some of the watchdog's periods: before there has
- * been such a VM, while there is one, and in the vCPU's own thread, as it handles a VM-exit with the guest's registers in the PMU.
- * With two CPUs, one of which finds it of the other, also right after the VM-exit, in front of the fast paths.  With one there is
- * nothing that could find that: the counters are the guest's.
+ * A module of tests/kunit keeps a CPU with interrupts off for several of the watchdog's periods:
+ * before there is such a VM, while there is one, and in the vCPU's own thread, while it handles a
+ * VM-exit with the guest's registers in the PMU.  With two CPUs, one finds the other stuck, also
+ * right after the VM-exit, before the fast paths.  With one CPU nothing could find that: the
+ * counters are the guest's.
  */
 #include <sched.h>
 
 #include "vm.h"
 
-/* Of the TSC, which has fifty million a second: the watchdog's second several times, also where two CPUs share the instructions. */
+/*
+ * In ticks of the TSC, which has fifty million a second: several times the watchdog's second, also
+ * if two CPUs share the machine's instructions.
+ */
 #define TICKS	"ticks=400000000"
 
 static struct vm vm;
@@ -43,7 +48,10 @@ static void stuck(const char *when)
 	found(when);
 }
 
-/* In the vCPU's thread, where it comes by a tracepoint of KVM's; with what that leaves of the guest's count. */
+/*
+ * Let the vCPU's thread be stuck where it comes to a tracepoint of KVM, and check that the guest's
+ * count is still exact.
+ */
 static void stuck_at(const char *tracepoint)
 {
 	char command[128];
@@ -63,10 +71,10 @@ int main(void)
 	cpu_set_t cpus;
 	int n = sysconf(_SC_NPROCESSORS_ONLN);
 
-	must(on_mediated(), "the vPMU is a mediated one");
+	must(on_mediated(), "the vPMU is mediated");
 	must(!system("echo 1 > /proc/sys/kernel/watchdog_thresh"), "a period of a second");
 	must(!system("grep -q 1 /proc/sys/kernel/nmi_watchdog"), "the watchdog is on");
-	/* Whoever finds the lockup is another CPU than the one that is stuck. */
+	/* The CPU that finds the lockup is another one than the one that is stuck. */
 	CPU_ZERO(&cpus);
 	CPU_SET(n - 1, &cpus);
 	must(!sched_setaffinity(0, sizeof(cpus), &cpus), "one CPU for the vCPU");
