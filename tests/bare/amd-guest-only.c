@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* AMD under a hypervisor that keeps guest-only and host-only for itself (guest_only=0): selectors take them and drop them. */
+/*
+ * AMD under a hypervisor that uses guest-only and host-only itself (guest_only=0): selectors accept
+ * these bits and drop them.
+ */
 #include "shared.h"
 #include "svm.h"
 
@@ -13,7 +16,7 @@ void test(void)
 		is(rdmsr(PERF_CTL(n)), event(INSNS) | ALL, "PERF_CTL%d: both bits read 0", n);
 	}
 	wrmsr(LEGACY_CTL(1), AMD64_EVENTSEL_GUESTONLY | 0x76);
-	is(rdmsr(PERF_CTL(1)), 0x76, "the old address of a selector: likewise");
+	is(rdmsr(PERF_CTL(1)), 0x76, "the legacy address of a selector: the same");
 	is(wrmsr_safe(PERF_CTL(0), BIT(42)), 13, "reserved bits stay reserved");
 	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY, ten_nops), RUN_INSNS + 10,
 	   "guest-only counts in the host");

@@ -19,7 +19,7 @@ static void enumeration(void)
 	check(cpuid(0x80000000).eax >= 0x80000022, "CPUID.80000000H: leaf 80000022H exists");
 	is(v2.eax, 1, "CPUID.80000022H:EAX PerfMonV2, no branch records, no freezing");
 	is(v2.ebx, 6, "CPUID.80000022H:EBX 6 core counters, no others");
-	is(cpuid(0x80000001).ecx >> 23 & 1, 1, "CPUID.80000001H:ECX[23] six core counters at their new addresses");
+	is(cpuid(0x80000001).ecx >> 23 & 1, 1, "CPUID.80000001H:ECX[23] six core counters");
 	is(cpuid(0x80000001).ecx >> 24 & 1, 0, "CPUID.80000001H:ECX[24] no northbridge counters");
 	is(cpuid(0x80000001).ecx >> 28 & 1, 0, "CPUID.80000001H:ECX[28] no L3 counters");
 }
@@ -32,12 +32,14 @@ static void bits(void)
 	for (int n = 0; n < 6; n++) {
 		is(writable_bits(PERF_CTL(n)), CTL_BITS, "PERF_CTL%d: reserved bits raise #GP", n);
 		is(kept_bits(PERF_CTL(n)), CTL_BITS, "PERF_CTL%d: the others read back", n);
-		is(writable_bits(PERF_CTR(n)), ~0ul, "PERF_CTR%d: any value is taken", n);
+		is(writable_bits(PERF_CTR(n)), ~0ul, "PERF_CTR%d: any value can be written", n);
 		is(kept_bits(PERF_CTR(n)), MASK48, "PERF_CTR%d: 48 bits are kept", n);
 	}
 	for (int n = 0; n < 4; n++) {
-		is(kept_bits(LEGACY_CTL(n)), CTL_BITS, "old address of PERF_CTL%d: the same bits", n);
-		is(kept_bits(LEGACY_CTR(n)), MASK48, "old address of PERF_CTR%d: the same bits", n);
+		is(kept_bits(LEGACY_CTL(n)), CTL_BITS,
+		   "legacy address of PERF_CTL%d: the same bits", n);
+		is(kept_bits(LEGACY_CTR(n)), MASK48, "legacy address of PERF_CTR%d: the same bits",
+		   n);
 	}
 	is(kept_bits(MSR_AMD64_PERF_CNTR_GLOBAL_CTL), 0x3f, "global control: 6 counters");
 
@@ -47,7 +49,7 @@ static void bits(void)
 	wrmsr(PERF_CTR(0), ~0ul);
 	is(rdmsr(PERF_CTR(0)), MASK48, "PERF_CTR0: -1 is 48 ones");
 	wrmsr(PERF_CTR(0), 0x80000000);
-	is(rdmsr(PERF_CTR(0)), 0x80000000, "PERF_CTR0: bit 31 extends nowhere");
+	is(rdmsr(PERF_CTR(0)), 0x80000000, "PERF_CTR0: bit 31 is not extended");
 }
 
 static void aliases(void)
@@ -56,12 +58,12 @@ static void aliases(void)
 	for (int n = 0; n < 4; n++) {
 		wrmsr(LEGACY_CTL(n), ALL | 0x76 + n);
 		wrmsr(LEGACY_CTR(n), 0x123456789000 + n);
-		is(rdmsr(PERF_CTL(n)), ALL | 0x76 + n, "old address writes PERF_CTL%d", n);
-		is(rdmsr(PERF_CTR(n)), 0x123456789000 + n, "old address writes PERF_CTR%d", n);
+		is(rdmsr(PERF_CTL(n)), ALL | 0x76 + n, "legacy address writes PERF_CTL%d", n);
+		is(rdmsr(PERF_CTR(n)), 0x123456789000 + n, "legacy address writes PERF_CTR%d", n);
 		wrmsr(PERF_CTL(n), USR | n);
 		wrmsr(PERF_CTR(n), 77 + n);
-		is(rdmsr(LEGACY_CTL(n)), USR | n, "old address reads PERF_CTL%d", n);
-		is(rdmsr(LEGACY_CTR(n)), 77 + n, "old address reads PERF_CTR%d", n);
+		is(rdmsr(LEGACY_CTL(n)), USR | n, "legacy address reads PERF_CTL%d", n);
+		is(rdmsr(LEGACY_CTR(n)), 77 + n, "legacy address reads PERF_CTR%d", n);
 	}
 	pmu_clear();
 }
@@ -89,7 +91,7 @@ static void status_bits(void)
 	is(wrmsr_safe(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, ~4ULL), 0,
 	   "STATUS_CLR: reserved bits do not fault");
 	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 4,
-	   "STATUS_CLR with reserved bits clears as told");
+	   "STATUS_CLR with reserved bits clears the others");
 	is(wrmsr_safe(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, BIT(63) | BIT(20) | BIT(6)), 0,
 	   "STATUS_SET: reserved bits do not fault");
 	is(rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS), 4, "STATUS_SET: reserved bits set nothing");
@@ -118,7 +120,7 @@ static void accesses(void)
 
 void test(void)
 {
-	/* 6 and above would be the northbridge's and the L3's; bit 30 is Intel's. */
+	/* 6 and above would be counters of the northbridge and the L3; bit 30 is Intel's. */
 	static const u32 outside[] = { 6, 7, 10, 31, 0x40000000, 0x80000000, 0xffffffff };
 
 	reset_values();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * AMD's counters behind those of the core, which CPUs share: of the northbridge (data fabric) and of the last level cache.  And
- * LbrAndPmcFreeze.  (APM, volume 2, "Performance Monitoring Counters"; volume 3, RDPMC.)
+ * AMD's counters after those of the core, which CPUs share: of the northbridge (data fabric) and of
+ * the last level cache.  Also LbrAndPmcFreeze.  (APM, volume 2, "Performance Monitoring Counters";
+ * volume 3, RDPMC.)
  */
 #include "pmu.h"
 #include "shared.h"
@@ -12,9 +13,9 @@ static void counter_of(u32 ctl, u32 index, const char *what)
 
 	wrmsr(ctl, 0);
 	wrmsr(ctl + 1, 12345);
-	is(rdmsr(ctl + 1), 12345, "%s: is written", what);
+	is(rdmsr(ctl + 1), 12345, "%s: can be written", what);
 	is(rdpmc_safe(index, &v), 0, "%s: RDPMC %x", what, index);
-	is(v, 12345, "%s: and reads that", what);
+	is(v, 12345, "%s: RDPMC reads what was written", what);
 	wrmsr(ctl, EN | 0x1f);
 	is(rdmsr(ctl), EN | 0x1f, "%s: its control", what);
 	a = rdpmc(index);
@@ -24,7 +25,7 @@ static void counter_of(u32 ctl, u32 index, const char *what)
 	check(b - a > 100 && b - a < 10000, "%s: counts the clock, %d of it", what, (int)(b - a));
 	wrmsr(ctl, 0);
 	a = rdmsr(ctl + 1);
-	is(rdpmc(index), a, "%s: stands", what);
+	is(rdpmc(index), a, "%s: is stopped", what);
 	wrmsr(ctl + 1, 0);
 }
 
@@ -39,12 +40,13 @@ static void freeze(void)
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 1, "freeze on PMI: one");
 	is(status(), 1 | CTR_FRZ, "freeze on PMI: the status says so");
-	is(ctr_read(0), 0, "freeze on PMI: the counter stands where it ended");
-	is(ctr_read(1), 5, "freeze on PMI: the others at the same instruction");
+	is(ctr_read(0), 0, "freeze on PMI: the counter is stopped at its overflow");
+	is(ctr_read(1), 5, "freeze on PMI: the others are stopped at the same instruction");
 	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 1 | CTR_FRZ);
 	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	run(ten_nops, 0);
-	is(ctr_read(0), RUN_INSNS + 10, "freeze on PMI: until software ends it");
+	is(ctr_read(0), RUN_INSNS + 10,
+	   "freeze on PMI: the counters count again when software ends it");
 	pmu_clear();
 }
 

@@ -4,7 +4,8 @@
 #include "svm.h"
 
 /*
- * The host, by run():	WRMSR, CALL, MOV, VMLOAD | MOV, VMLOAD, STGI, RET, MOV, MOV, MOV	4 before the entry, 7 after
+ * The host, by run():	WRMSR, CALL, MOV, VMLOAD | MOV, VMLOAD, STGI, RET, MOV, MOV,
+ MOV	4 before VMRUN, 7 after
  * The guest:		VMRUN, CALL, its code, RET, (VMMCALL exits)		1 + GUEST_INSNS more than the code
  */
 #define HOST_BEFORE	4
@@ -30,13 +31,15 @@ static void split(void)
 	} rows[] = {
 		{ "neither host- nor guest-only: both count", ALL, HOST + GUEST,
 		  RUN_BRANCHES + GUEST_BRANCHES },
-		{ "guest-only: the guest alone, VMRUN included", ALL | AMD64_EVENTSEL_GUESTONLY,
+		{ "guest-only: only the guest counts, VMRUN included",
+		 ALL | AMD64_EVENTSEL_GUESTONLY,
 		  GUEST, GUEST_BRANCHES },
-		{ "host-only: the host alone", ALL | AMD64_EVENTSEL_HOSTONLY, HOST, RUN_BRANCHES },
+		{ "host-only: only the host counts", ALL | AMD64_EVENTSEL_HOSTONLY, HOST,
+		 RUN_BRANCHES },
 		{ "host- and guest-only: both count",
 		  ALL | AMD64_EVENTSEL_HOSTONLY | AMD64_EVENTSEL_GUESTONLY, HOST + GUEST,
 		  RUN_BRANCHES + GUEST_BRANCHES },
-		{ "guest-only, ring 3: there is none", USR | AMD64_EVENTSEL_GUESTONLY, 0, 0 },
+		{ "guest-only, ring 3: nothing runs there", USR | AMD64_EVENTSEL_GUESTONLY, 0, 0 },
 		{ "host-only, ring 0", OS | AMD64_EVENTSEL_HOSTONLY, HOST, RUN_BRANCHES },
 	};
 
@@ -56,7 +59,8 @@ static void split(void)
 		pmu_set(1, event(BRANCHES) | rows[i].flags);
 		svm_new();
 		enter(ten_nops);
-		is(ctr_read(1), rows[i].branches, "%s: branches; VMRUN and #VMEXIT are none", rows[i].rule);
+		is(ctr_read(1), rows[i].branches,
+		   "%s: branches; VMRUN and #VMEXIT are not branches", rows[i].rule);
 	}
 
 	/* Six counters over the same entry and exit. */
@@ -73,9 +77,9 @@ static void split(void)
 	svm_new();
 	enter(ten_nops);
 	check(ctr_read(0) >= 2 * GUEST && ctr_read(0) <= 2 * (GUEST + 1),
-	      "the guest's cycles: two an instruction, the exiting one at most");
+	      "the guest's cycles: two per instruction, the exiting one at most");
 
-	/* No guest at all. */
+	/* Without a guest. */
 	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_GUESTONLY, ten_nops), 0,
 	   "EFER.SVME=1: guest-only counts nothing in the host");
 	is(count(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY, ten_nops), RUN_INSNS + 10,
@@ -84,7 +88,7 @@ static void split(void)
 		 ten_nops),
 	   RUN_INSNS + 10, "EFER.SVME=1: both bits count in the host");
 
-	/* And off again: what counted stands. */
+	/* Clear EFER.SVME again: selectors with a bit stop counting. */
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~SVME);
 	for (int n = 0; n < 4; n++)
 		is(count(n,
@@ -99,7 +103,9 @@ static void split(void)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | SVME);
 }
 
-/* What exits does not retire.  Each piece of code: two instructions, then what exits. */
+/*
+ * An instruction that exits does not retire.  Each piece of code: two instructions, then that one.
+ */
 CODE(x_cpuid, "nop\n nop\n cpuid");
 CODE(x_hlt, "nop\n nop\n hlt");
 CODE(x_in, "nop\n nop\n in $0x80, %al");
@@ -148,7 +154,7 @@ static void exits(void)
 	}
 }
 
-/* NOP, CPUID (which the host steps over), two NOPs. */
+/* NOP, CPUID, which the host steps over, two NOPs. */
 CODE(nop_cpuid, "nop\n cpuid\n nop\n nop");
 
 static void again(void)
@@ -160,7 +166,7 @@ static void again(void)
 	is(exit_code(), 0x72, "CPUID exits");
 	VMCB(u64, VMCB_RIP) += 2;
 	enter(nop_cpuid);
-	is(exit_code(), VMMCALL, "the next VMRUN goes on to VMMCALL");
+	is(exit_code(), VMMCALL, "the next VMRUN continues to VMMCALL");
 	/* VMRUN, CALL, NOP | VMRUN, NOP, NOP, RET. */
 	is(ctr_read(0), 7, "two VMRUNs: the guest's instructions, without the one stepped over");
 	is(ctr_read(1), 2 * HOST, "two VMRUNs: the host's instructions");
@@ -206,11 +212,11 @@ static void bitmap(void)
 		is(exit_code() | VMCB(u64, VMCB_EXIT_INFO1) << 32, 0x10000007c, "MSR %x: its write bit set, WRMSR exits", msrs[i]);
 	}
 
-	/* What the guest writes is the CPU's own. */
+	/* The guest writes the CPU's register. */
 	prepare(ALL);
 	guest_msr = PERF_CTL(0);
 	enter(g_wrmsr);
-	is(rdmsr(PERF_CTL(0)), 0, "the guest's write of a selector stays");
+	is(rdmsr(PERF_CTL(0)), 0, "the guest's write of a selector is kept");
 
 	prepare(ALL | AMD64_EVENTSEL_GUESTONLY);
 	guest_value = 0;
@@ -256,14 +262,14 @@ static void accesses(void)
 	enter(g_rdpmc);
 	is(mark_read(TRUTH_GUEST_RDPMC) - was[5], 1, "truth: the guest's RDPMC");
 	is(mark_read(TRUTH_HOST_RDMSR) - was[0], 0, "truth: no RDMSR of the host");
-	/* run() writes the global control twice, three times. */
+	/* Each of three runs writes the global control twice. */
 	is(mark_read(TRUTH_HOST_WRMSR) - was[1], 6, "truth: WRMSRs of the host");
 	is(mark_read(TRUTH_HOST_RDPMC) - was[2], 0, "truth: no RDPMC of the host");
 }
 
 CODE(nops_30, ".rept 30\n nop\n .endr");
 
-/* Overflow at the tenth NOP: VMRUN and CALL are the first. */
+/* Overflow at the tenth NOP; VMRUN and CALL count before. */
 static void arm(u32 lvt, u64 intercept)
 {
 	prepare(ALL | AMD64_EVENTSEL_GUESTONLY | INT);
@@ -285,7 +291,7 @@ static void interrupts(void)
 	is(apic_read(APIC_LVT_PC) & APIC_LVT_MASKED, 0,
 	   "NMI intercept: the local APIC's entry stays unmasked");
 	is(cpu()->pmi.count, 1, "NMI intercept: the NMI waits for the host");
-	is(cpu()->pmi.rip, (u64)svm_after_stgi, "NMI intercept: until GIF=1");
+	is(cpu()->pmi.rip, (u64)svm_after_stgi, "NMI intercept: it is taken at GIF=1");
 
 	arm(APIC_DM_NMI, 0);
 	enter(nops_30);
@@ -302,10 +308,10 @@ static void interrupts(void)
 	is(ctr_read(0), 0, "INTR intercept: guest-only counts nothing after it");
 	is(cpu()->pmi.count, 0, "INTR intercept: the interrupt waits for the host's IF");
 	sti();
-	is(cpu()->pmi.count, 1, "INTR intercept: and comes");
+	is(cpu()->pmi.count, 1, "INTR intercept: and is taken then");
 	cli();
 
-	/* With V_INTR_MASKING it is the host's IF that decides. */
+	/* With V_INTR_MASKING the host's IF decides. */
 	arm(V_PMI, I_INTR);
 	VMCB(u32, VMCB_INTR_CONTROL) = V_INTR_MASKING;
 	sti();
@@ -323,14 +329,15 @@ static void interrupts(void)
 	is(VMCB(u64, VMCB_RIP), (u64)guest_svm, "VMRUN overflows: before the guest's first instruction");
 	is(ctr_read(0), 0, "VMRUN overflows: at exactly 0");
 
-	/* The last instruction before an exit: the interrupt comes first. */
+	/* Overflow at the last instruction before an exit: the interrupt comes first. */
 	arm(APIC_DM_NMI, I_NMI | I_CPUID);
 	ctr_write(0, MINUS(4));
 	enter(x_cpuid);
 	is(exit_code(), 0x61, "overflow just before an instruction that exits: the NMI exits");
-	is(VMCB(u64, VMCB_RIP), (u64)x_cpuid + 2, "overflow just before an instruction that exits: there");
+	is(VMCB(u64, VMCB_RIP), (u64)x_cpuid + 2,
+	   "overflow just before an instruction that exits: it has not run");
 
-	/* A host-only counter overflows in the host, whatever the guest did. */
+	/* A host-only counter overflows in the host, whatever the guest executes. */
 	arm(APIC_DM_NMI, I_NMI);
 	pmu_set(0, event(INSNS) | ALL | AMD64_EVENTSEL_HOSTONLY | INT);
 	ctr_write(0, MINUS(HOST_BEFORE + 2));

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* AMD without PerfMonV2 (perfmon: version=1), as Zen 3 and older: no global registers; the rest by the shared rules. */
+/*
+ * AMD without PerfMonV2 (perfmon: version=1), as Zen 3 and older: no global registers.  The shared
+ * rules hold.
+ */
 #include "pmu.h"
 #include "shared.h"
 
@@ -15,8 +18,10 @@ void test(void)
 	is(pmu.version, 1, "CPUID.80000022H:EAX[0] no PerfMonV2, or no such leaf");
 	is(cpuid(0x80000001).ecx >> 23 & 1, 1, "CPUID.80000001H:ECX[23] six core counters");
 	for (u64 i = 0; i < ARRAY_SIZE(absent); i++) {
-		is(rdmsr_safe(absent[i], &v), 13, "MSR %x is not there: RDMSR raises #GP", absent[i]);
-		is(wrmsr_safe(absent[i], 0), 13, "MSR %x is not there: WRMSR raises #GP", absent[i]);
+		is(rdmsr_safe(absent[i], &v), 13, "MSR %x does not exist: RDMSR raises #GP",
+		   absent[i]);
+		is(wrmsr_safe(absent[i], 0), 13, "MSR %x does not exist: WRMSR raises #GP",
+		   absent[i]);
 	}
 	for (int n = 0; n < 6; n++)
 		is(rdmsr(PERF_CTL(n)) | rdmsr(PERF_CTR(n)), 0, "reset: PERF_CTL%d and PERF_CTR%d are 0", n, n);

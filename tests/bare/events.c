@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What each event counts, on both vendors: a table of small pieces of code, each with every event's expected number.
+ * What each event counts, on both vendors: a table of small pieces of code with the number that
+ * each event must have.
  *
- * A tick of the machine is one executed instruction, one iteration of a REP, or one instruction that faulted; core cycles
- * are two and reference cycles one a tick.
+ * A tick of the machine is one executed instruction, one iteration of a REP, or one instruction
+ * that faulted.  A tick is two core cycles and one reference cycle.
  */
 #include "pmu.h"
 
 u8 buffer[4096] ALIGNED(4096), other[4096] ALIGNED(4096), big[1 << 20] ALIGNED(4096);
 u8 aab[16] = "aab";
 
-/* Handlers.  A fault's handler steps over the two bytes of the faulting instruction. */
+/* Handlers.  A fault's handler skips the two bytes of the faulting instruction. */
 extern char h_iret[], h_ud[], h_pf[], h_pf_mend[], sys_back[], lcall_target[], ljmp_target[];
 asm(".pushsection .text\n"
     "h_iret:	iretq\n"				/* 1 */
@@ -59,27 +60,27 @@ static const struct row {
 	char *code;
 	u64 arg;		/* RDI */
 	void *ud, *pf;		/* handlers */
-	u64 insns, more_ticks;	/* ticks beyond one an instruction */
+	u64 insns, more_ticks;	/* ticks beyond one per instruction */
 	u64 branches, cond, not_taken, near_taken, calls, returns, far;
 } rows[] = {
 	{ "nothing", empty },
 	{ "ten NOPs", nops, .insns = 10 },
 	{ "CMOVcc and SETcc do not branch", setcc, .insns = 3 },
 	{ "locked instructions", locked, .insns = 3 },
-	{ "serializing instructions, CPUID and MOV to CR3 among them", serial, .insns = 10 },
+	{ "serializing instructions, with CPUID and MOV to CR3", serial, .insns = 10 },
 	{ "IN and OUT", ports, .insns = 2 },
-	{ "RDMSR and WRMSR of something else", msrs, .insns = 3 },
-	{ "the mark instruction, plain and as READ", marks, .insns = 4 },
+	{ "RDMSR and WRMSR of another register", msrs, .insns = 3 },
+	{ "the magic instruction, plain and as READ", marks, .insns = 4 },
 	{ "STI, CLI and MOV SS", shadow, .insns = 6 },
 	{ "a near jump", jmp_near, .insns = 1, .branches = 1, .near_taken = 1 },
 	{ "a jump through a register", jmp_reg, .insns = 2, .branches = 1, .near_taken = 1 },
 	{ "a jump through memory", jmp_mem, .insns = 3, .branches = 1, .near_taken = 1 },
 	{ "Jcc taken", jcc_taken, .insns = 2, .branches = 1, .cond = 1, .near_taken = 1 },
 	{ "Jcc not taken", jcc_not, .insns = 2, .branches = 1, .cond = 1, .not_taken = 1 },
-	/* MOV, then ten times DEC and JNZ, the last falls through. */
+	/* MOV, then ten times DEC and JNZ, of which the last falls through. */
 	{ "a loop by Jcc", jcc_loop, .insns = 21, .branches = 10, .cond = 10, .not_taken = 1, .near_taken = 9 },
 	{ "a loop by LOOP", loop, .insns = 11, .branches = 10, .cond = 10, .not_taken = 1, .near_taken = 9 },
-	/* XOR, JRCXZ taken, INC, JRCXZ not. */
+	/* XOR, JRCXZ taken, INC, JRCXZ not taken. */
 	{ "JRCXZ both ways", jrcxz_both, .insns = 4, .branches = 2, .cond = 2, .not_taken = 1, .near_taken = 1 },
 	/* CALL, RET, JMP. */
 	{ "CALL and RET", call_ret, .insns = 3, .branches = 3, .near_taken = 3, .calls = 1, .returns = 1 },
@@ -93,25 +94,37 @@ static const struct row {
 	/* INT n retires; the handler is an IRETQ. */
 	{ "INT n", int_n, .insns = 2, .branches = 2, .far = 2 },
 	{ "INT3", int_3, .insns = 2, .branches = 2, .far = 2 },
-	/* UD2 does not retire, it takes a tick; ADD and IRETQ.  The exception is no branch, IRETQ is. */
+	/*
+	 * UD2 does not retire but takes a tick; ADD and IRETQ.  IRETQ is a branch, the exception is
+	 * not.
+	 */
 	{ "a faulting instruction: UD2", fault_ud, .ud = h_ud, .insns = 2, .more_ticks = 1, .branches = 1, .far = 1 },
 	/* MOV; the faulting load; ADD, ADD, IRETQ. */
 	{ "a faulting load", fault_pf, .pf = h_pf, .insns = 4, .more_ticks = 1, .branches = 1, .far = 1 },
 	/* LEA, MOV, SYSRET, three NOPs, SYSCALL. */
 	{ "SYSRET and SYSCALL", sys, .insns = 7, .branches = 2, .far = 2 },
-	/* In ring 3 a RET only; of the branches IRETQ and INT n are far. */
+	/* In ring 3 only a RET.  IRETQ and INT n are far branches. */
 	{ "to ring 3 and back", (char *)in_user, (u64)empty, .insns = USER_KERNEL + USER_INSNS,
 	  .branches = USER_KBRANCHES + USER_BRANCHES, .near_taken = 2, .calls = 1, .returns = 1, .far = 2 },
-	/* One instruction each; an iteration a tick. */
+	/* One instruction each, one tick per iteration. */
 	{ "REP MOVS, 100 iterations", rep_movs, .insns = 4, .more_ticks = 99 },
 	{ "REP, no iteration", rep_none, .insns = 2 },
 	{ "REP, one iteration", rep_one, .insns = 3 },
 	{ "REP STOS of a page, 512 iterations", rep_page, .insns = 4, .more_ticks = 511 },
-	{ "REPNE SCAS that finds at its third iteration", rep_found, .insns = 4, .more_ticks = 2 },
-	/* MOV, MOV; four iterations up to 4 GiB, the fifth faults; ADD, ADD, IRETQ; the REP never retires. */
-	{ "REP that faults and is left", rep_fault, .pf = h_pf, .insns = 5, .more_ticks = 5, .branches = 1, .far = 1 },
-	/* The same, but the handler (three instructions) lets it go on: six iterations more, and now it retires. */
-	{ "REP that faults and goes on", rep_fault, .pf = h_pf_mend, .insns = 6, .more_ticks = 10, .branches = 1, .far = 1 },
+	{ "REPNE SCAS that matches at its third iteration", rep_found, .insns = 4,
+	 .more_ticks = 2 },
+	/*
+	 * MOV, MOV; four iterations up to 4 GiB, the fifth faults; ADD, ADD, IRETQ.  The REP never
+	 * retires.
+	 */
+	{ "REP that faults and is abandoned", rep_fault, .pf = h_pf, .insns = 5, .more_ticks = 5,
+	 .branches = 1, .far = 1 },
+	/*
+	 * The same, but the handler (three instructions) continues it: six more iterations, and it
+	 * retires.
+	 */
+	{ "REP that faults and continues", rep_fault, .pf = h_pf_mend, .insns = 6, .more_ticks = 10,
+	  .branches = 1, .far = 1 },
 };
 
 static const char *const names[EVENTS] = {
@@ -165,7 +178,7 @@ static void table(void)
 	reset_gate(3);
 }
 
-/* Data accesses, other than those of run(): its CALL and its RET. */
+/* Data accesses.  run() adds its CALL and its RET. */
 CODE(reads, ".rept 10\n mov buffer, %eax\n .endr\n tenth_read: nop\n mov buffer, %eax");
 CODE(writes, ".rept 10\n mov %eax, buffer\n .endr\n tenth_write: nop\n mov %eax, buffer");
 CODE(modifies, ".rept 10\n incl buffer\n .endr\n tenth_modified: nop\n incl buffer");
@@ -185,11 +198,11 @@ static void accesses(void)
 		{ "reads", reads, 11, 0, 0 },
 		{ "writes", writes, 0, 11, 0 },
 		{ "INC of memory", modifies, 0, 0, 11 },
-		{ "across two pages: one each", across, 1, 1, 1 },
-		/* PUSH and POP of memory do one of each. */
+		{ "across two pages: one access each", across, 1, 1, 1 },
+		/* PUSH and POP of memory do one load and one store. */
 		{ "PUSH and POP", stack, 3, 3, 0 },
-		{ "addresses alone", computes, 0, 0, 0 },
-		{ "REP MOVS, an iteration at a time", moves, 100, 100, 0 },
+		{ "addresses without access", computes, 0, 0, 0 },
+		{ "REP MOVS, one access per iteration", moves, 100, 100, 0 },
 	};
 	static const struct {
 		enum event event;
@@ -227,7 +240,7 @@ static void accesses(void)
 /* Branch misses: a small two-bit predictor. */
 CODE(always, "mov $1000, %ecx\n 1: dec %ecx\n jnz 1b");
 CODE(alternate, "mov $1000, %ecx\n 1: test $1, %cl\n jz 2f\n 2: dec %ecx\n jnz 1b");
-/* By a linear feedback register: no pattern, but the same each time. */
+/* A linear feedback register makes no pattern, but the same sequence each time. */
 CODE(scatter, "mov $1000, %ecx\n mov $0xace1, %eax\n 1: shr %eax\n jnc 2f\n xor $0xb400, %eax\n 2: dec %ecx\n jnz 1b");
 
 /* A read of each line of the first RDI bytes. */
@@ -237,7 +250,7 @@ CODE(flush, "mov $10, %ecx\n 1: clflush buffer\n loop 1b");
 CODE(touch, "mov $10, %ecx\n 1: mov buffer, %eax\n clflush buffer\n loop 1b");
 
 struct numbers { u64 magic, always, alternate, scatter, refs, misses, insns, cycles; };
-/* Outside of the image: survives a reset. */
+/* Outside of the image, so that it survives a reset. */
 #define KEPT	((volatile struct numbers *)0x7000)
 #define MAGIC	0x6576656e7473
 
@@ -263,18 +276,21 @@ static void models(struct numbers n)
 
 	note("misses: always %lu, alternating %lu, scattered %lu; LLC %lu of %lu", n.always, n.alternate, n.scatter, n.misses,
 	     n.refs);
-	check(n.always <= 4, "branch misses: a loop of 1000 misses at most when it is learnt and when it ends");
+	check(n.always <= 4,
+	      "branch misses: a loop of 1000 misses at most when it is learnt and when it ends");
 	check(n.alternate >= 300, "branch misses: an alternating branch misses often");
 	check(n.scatter >= 300, "branch misses: an irregular branch misses often");
-	check(n.alternate <= 1004 && n.scatter <= 1004, "branch misses: at most one a branch");
+	check(n.alternate <= 1004 && n.scatter <= 1004, "branch misses: at most one per branch");
 
 	if (!event(LLC_REFS))
 		return;
 	check(n.refs >= n.misses, "LLC: no more misses than references");
 	check(n.refs >= lines && n.refs <= lines + some, "LLC: a pass over 1 MiB refers to each line");
-	check(n.misses >= lines / 64 && n.misses <= lines / 64 + some, "LLC: and misses about once a page: the next line comes along");
+	check(n.misses >= lines / 64 && n.misses <= lines / 64 + some,
+	      "LLC: it misses about once per page: each miss fetches the next line, too");
 	misses = count_arg(0, event(LLC_MISSES) | ALL, other_lines, sizeof(big));
-	check(misses >= lines / 2 && misses <= lines / 2 + some, "LLC: of every other line nothing comes along");
+	check(misses >= lines / 2 && misses <= lines / 2 + some,
+	      "LLC: every other line: each one misses");
 	pmu_clear();
 	pmu_set(0, event(LLC_REFS) | ALL);
 	pmu_set(1, event(LLC_MISSES) | ALL);
@@ -287,14 +303,14 @@ static void models(struct numbers n)
 	misses = count_arg(0, event(LLC_MISSES) | ALL, stream, 4096);
 	check(misses <= 4, "LLC: reading the same 64 lines again does not miss");
 
-	/* Once before, so that nothing else is new. */
+	/* Run it twice, so that nothing else is new in the second run. */
 	for (int again = 0; again < 2; again++) {
 		refs = count(0, event(LLC_REFS) | ALL, flush);
 		misses = count(0, event(LLC_MISSES) | ALL, flush);
 	}
 	is(refs, 10, "LLC: each CLFLUSH of a line that is in no cache is a reference");
 	is(misses, 10, "LLC: and a miss");
-	/* What the access has brought in, CLFLUSH finds. */
+	/* CLFLUSH hits the line that the access has fetched. */
 	is(count(0, event(LLC_MISSES) | ALL, touch), 10, "LLC: a line that was flushed misses once more");
 }
 
@@ -308,13 +324,13 @@ void test(void)
 		outb(0xcf9, 6);
 		die("a hard reset restarts the machine");
 	}
-	is(n.always, KEPT->always, "from reset the same again: misses of a loop");
-	is(n.alternate, KEPT->alternate, "from reset the same again: misses of an alternating branch");
-	is(n.scatter, KEPT->scatter, "from reset the same again: misses of irregular branches");
-	is(n.insns, KEPT->insns, "from reset the same again: instructions");
-	is(n.cycles, KEPT->cycles, "from reset the same again: cycles");
-	is(n.refs, KEPT->refs, "from reset the same again: LLC references");
-	is(n.misses, KEPT->misses, "from reset the same again: LLC misses");
+	is(n.always, KEPT->always, "the same after a reset: misses of a loop");
+	is(n.alternate, KEPT->alternate, "the same after a reset: misses of an alternating branch");
+	is(n.scatter, KEPT->scatter, "the same after a reset: misses of irregular branches");
+	is(n.insns, KEPT->insns, "the same after a reset: instructions");
+	is(n.cycles, KEPT->cycles, "the same after a reset: cycles");
+	is(n.refs, KEPT->refs, "the same after a reset: LLC references");
+	is(n.misses, KEPT->misses, "the same after a reset: LLC misses");
 	models(n);
 	accesses();
 	table();

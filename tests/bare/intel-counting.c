@@ -5,11 +5,14 @@
 
 static void fixed(void)
 {
-	/* run()'s six instructions and ten NOPs: 16 ticks. */
+	/* run()'s six instructions and ten NOPs take 16 ticks. */
 	static const struct { const char *what; u64 want; } rows[] = {
-		{ "instructions", 16 }, { "core cycles, two a tick", 32 }, { "reference cycles, one a tick", 16 },
+		{ "instructions", 16 }, { "core cycles, two per tick", 32 },
+		{ "reference cycles, one per tick", 16 },
 	};
-	/* The same in ring 3: its own six (IRETQ, MOVs, CALL, RET) and ten NOPs. */
+	/*
+	 * The same in ring 3: six instructions of in_user() (IRETQ, MOVs, CALL, RET) and ten NOPs.
+	 */
 	const u64 user = USER_INSNS + 10, kernel = RUN_INSNS + USER_KERNEL;
 
 	for (int i = 0; i < 3; i++) {
@@ -21,7 +24,7 @@ static void fixed(void)
 		is(count(FIXED(i), 0, ten_nops), 0, "fixed counter %d: EN=0, never", i);
 	}
 
-	/* As of a general counter, but there is no selector of its own. */
+	/* As with a general counter, but a fixed counter has no selector of its own. */
 	shared_value = 1000;
 	is(count_arg(FIXED(0), ALL, write_msr, FIXED_CTR(0)), 1000 + 1 + 2 + 1 + 3, "fixed counter 0 written while it counts");
 	shared_value = 0;
@@ -46,7 +49,7 @@ static void everything(void)
 	is(ctr_read(FIXED(2)), 16, "eleven counters at once: fixed 2");
 }
 
-/* STATUS.CTR_Frz is an enable of all: nothing counts while it is set. */
+/* STATUS.CTR_Frz disables all counters while it is set. */
 static void frozen(void)
 {
 	pmu_clear();
@@ -55,7 +58,7 @@ static void frozen(void)
 	wrmsr(MSR_CORE_PERF_GLOBAL_STATUS_SET, CTR_FRZ);
 	run(ten_nops, 0);
 	for (int i = 0; i < counters(); i++)
-		is(ctr_read(counter(i)), 0, "STATUS.CTR_Frz: counter %d stands still", counter(i));
+		is(ctr_read(counter(i)), 0, "STATUS.CTR_Frz: counter %d is stopped", counter(i));
 	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, CTR_FRZ);
 	run(ten_nops, 0);
 	is(ctr_read(0), 16, "STATUS.CTR_Frz cleared: a general counter counts");

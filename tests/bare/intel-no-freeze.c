@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Intel without FREEZE_WHILE_SMM (freeze_smm=0): it is not enumerated, and its bit is a reserved one. */
+/* Intel without FREEZE_WHILE_SMM (freeze_smm=0): it is not enumerated, and its bit is reserved. */
 #include "pmu.h"
 
 CODE(smi, "movabs $0x4b564d504d550006, %rax\n mov $2, %ecx\n xchg %bx, %bx\n .rept 10\n nop\n .endr");

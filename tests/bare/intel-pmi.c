@@ -5,7 +5,7 @@
 
 static u64 at_pmi[2];
 
-/* In the handler, while frozen: the handler's own instructions are not counted. */
+/* Read in the handler, while frozen: the handler's own instructions do not count. */
 static void read_both(struct frame *f)
 {
 	(void)f;
@@ -33,18 +33,18 @@ static void freeze(u32 lvt, const char *how)
 	run(ten_nops, 0);
 	is(cpu()->pmi.count, 1, "freeze on PMI, %s: one interrupt", how);
 	is(cpu()->pmi.status, 1 | CTR_FRZ, "freeze on PMI, %s: STATUS.CTR_Frz in the handler", how);
-	is(at_pmi[0], 0, "freeze on PMI, %s: the counter stands where it overflowed", how);
-	is(at_pmi[1], 7, "freeze on PMI, %s: the others stand at the same instruction", how);
-	is(ctr_read(0), 0, "freeze on PMI, %s: until software ends it", how);
+	is(at_pmi[0], 0, "freeze on PMI, %s: the counter is stopped at its overflow", how);
+	is(at_pmi[1], 7, "freeze on PMI, %s: the others are stopped at the same instruction", how);
+	is(ctr_read(0), 0, "freeze on PMI, %s: it lasts until software ends it", how);
 
-	/* GLOBAL_CTRL is not what freezes, as it was before version 4. */
+	/* The freeze does not clear GLOBAL_CTRL, as it did before version 4. */
 	pmu_clear();
 	pmi_expect(lvt);
 	ctr_write(0, MINUS(7));
 	pmu_set(0, event(INSNS) | ALL | INT);
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
 	asm volatile(".rept 20\n nop\n .endr" : : : "memory");
-	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 1, "freeze on PMI, %s: GLOBAL_CTRL is left alone",
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 1, "freeze on PMI, %s: GLOBAL_CTRL is unchanged",
 	   how);
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
@@ -52,11 +52,15 @@ static void freeze(u32 lvt, const char *how)
 	pmi_expect(lvt);
 	cpu()->pmi_action = read_and_thaw;
 	pmu_set(0, event(INSNS) | USR | INT);
-	/* Ring 3: IRETQ, three MOVs, CALL, ten NOPs, RET; the seventh overflows; the handler's IRETQ is one more. */
+	/*
+	 * Ring 3: IRETQ, three MOVs, CALL, ten NOPs, RET.  The seventh overflows, and the handler's
+	 * IRETQ adds one.
+	 */
 	ctr_write(0, MINUS(7));
 	run(in_user, (u64)ten_nops);
 	is(at_pmi[0], 0, "freeze on PMI, %s: ended by the handler, value there", how);
-	is(ctr_read(0), USER_INSNS + 10 + 1 - 7, "freeze on PMI, %s: ended by the handler, counting goes on", how);
+	is(ctr_read(0), USER_INSNS + 10 + 1 - 7,
+	   "freeze on PMI, %s: ended by the handler, counting continues", how);
 	is(rdmsr(MSR_CORE_PERF_GLOBAL_STATUS), 0, "freeze on PMI, %s: ended by the handler, status",
 	   how);
 
@@ -92,7 +96,7 @@ static void x2apic(void)
 	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, 1);
 	ctr_write(0, MINUS(2 + 5));
 	run(ten_nops, 0);
-	is(cpu()->pmi.count, 2, "x2APIC: unmasked, the next one");
+	is(cpu()->pmi.count, 2, "x2APIC: the next one after unmasking");
 	pmu_clear();
 }
 

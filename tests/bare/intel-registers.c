@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Intel, architectural perfmon version 4: every register's reset value, reserved bits, access and absence. */
+/*
+ * Intel, architectural perfmon version 4: every register's reset value, reserved bits, access and
+ * absence.
+ */
 #include "pmu.h"
 #include "shared.h"
 
@@ -44,7 +47,7 @@ static const struct {
 	u32 msr;
 	u64 value;
 	int vector;
-	u64 then;	/* what it reads afterwards */
+	u64 then;	/* its value afterwards */
 } writes[] = {
 	{ "PMC0: 32 bits are written", PMC(0), 0x7fffffff, 0, 0x7fffffff },
 	{ "PMC0: bit 31 extends to bit 47", PMC(0), 0x80000000, 0, 0xffff80000000 },
@@ -53,7 +56,7 @@ static const struct {
 	{ "PMC0: nor do bits 63:48", PMC(0), 0xffff000080000001, 0, 0xffff80000001 },
 	{ "PMC7: bit 31 extends to bit 47", PMC(7), 0x80000007, 0, 0xffff80000007 },
 	{ "A_PMC0: full width", A_PMC(0), 0x123456789abc, 0, 0x123456789abc },
-	{ "A_PMC0: bit 31 extends nowhere", A_PMC(0), 0x80000000, 0, 0x80000000 },
+	{ "A_PMC0: bit 31 is not extended", A_PMC(0), 0x80000000, 0, 0x80000000 },
 	{ "A_PMC7: full width", A_PMC(7), MASK48, 0, MASK48 },
 	{ "A_PMC7: bit 48 faults, value stays", A_PMC(7), BIT(48), 13, MASK48 },
 	{ "FIXED_CTR0: full width", FIXED_CTR(0), 0xfedcba987654, 0, 0xfedcba987654 },
@@ -66,11 +69,14 @@ static const struct {
 	  13, 0 },
 };
 
-/* Bits that must be taken and bits that must fault; what depends on features the machine has not is in neither. */
+/*
+ * Bits that can be written, and bits that must fault.  Bits of features that the machine does not
+ * have are in neither set.
+ */
 static const struct {
 	const char *rule;
 	u32 msr, n;
-	u64 taken, ignored;	/* ignored: not judged */
+	u64 taken, ignored;	/* ignored: not checked */
 	bool reads_back;
 } masks[] = {
 	/* 19 is pin control and 21 AnyThread: reserved on this version; 63:32 reserved. */
@@ -82,7 +88,7 @@ static const struct {
 	  true },
 	{ "GLOBAL_CTRL takes 8 general and 3 fixed", MSR_CORE_PERF_GLOBAL_CTRL, 1, 0x7000000ffull,
 	  0, true },
-	/* LBR_Frz, CTR_Frz, OvfBuf, CondChgd; not judged: metrics, trace, ASCI, uncore. */
+	/* LBR_Frz, CTR_Frz, OvfBuf, CondChgd; not checked: metrics, trace, ASCI, uncore. */
 	{ "STATUS_RESET takes counters, freezes, buffer, change", MSR_CORE_PERF_GLOBAL_OVF_CTRL, 1,
 	  0x7000000ffull | STATUS_OTHERS, BIT(48) | BIT(55) | BIT(60) | BIT(61), false },
 	/* As above, but bit 63 is reserved here. */
@@ -104,7 +110,8 @@ static void inuse(void)
 		is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), BIT(n),
 		   "INUSE[%d]: PERFEVTSEL%d selects an event, enabled or not", n, n);
 		wrmsr(PERFEVTSEL(n), EN | ALL | 0xff00);
-		is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), 0, "INUSE[%d]: event select 0 is no use", n);
+		is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), 0, "INUSE[%d]: event select 0 is not a use",
+		   n);
 		wrmsr(PERFEVTSEL(n), INT);
 		is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), BIT(63),
 		   "INUSE[63]: PERFEVTSEL%d would interrupt", n);
@@ -123,7 +130,7 @@ static void inuse(void)
 	pmu_clear();
 }
 
-/* Setting and clearing status by hand; nothing interrupts. */
+/* Set and clear the status by WRMSR; nothing interrupts. */
 static void status_bits(void)
 {
 	pmu_clear();
@@ -152,7 +159,7 @@ static void status_bits(void)
 
 static void rdpmc_rules(void)
 {
-	/* Beyond the general ones, beyond the fixed ones, with bits that select neither. */
+	/* Beyond the general counters, beyond the fixed ones, with bits that select neither. */
 	static const u32 outside[] = { 8, 31, 0x40000003, 0x4000001f, 0x80000000, 0x20000000, 0x40000008, 0xffffffff };
 
 	rdpmc_encodings(outside, ARRAY_SIZE(outside));
@@ -194,12 +201,15 @@ void test(void)
 		for (u32 n = 0; n < masks[i].n; n++) {
 			is(writable_bits(masks[i].msr + n) & ~masks[i].ignored, masks[i].taken, masks[i].rule, n);
 			if (masks[i].reads_back)
-				is(kept_bits(masks[i].msr + n), masks[i].taken, "each bit that it takes reads back");
+				is(kept_bits(masks[i].msr + n), masks[i].taken,
+				   "each bit that can be written reads back");
 		}
 	}
 	for (u64 i = 0; i < ARRAY_SIZE(absent); i++) {
-		is(rdmsr_safe(absent[i].msr, &v), 13, "%s is not there: RDMSR raises #GP", absent[i].rule);
-		is(wrmsr_safe(absent[i].msr, 0), 13, "%s is not there: WRMSR raises #GP", absent[i].rule);
+		is(rdmsr_safe(absent[i].msr, &v), 13, "%s does not exist: RDMSR raises #GP",
+		   absent[i].rule);
+		is(wrmsr_safe(absent[i].msr, 0), 13, "%s does not exist: WRMSR raises #GP",
+		   absent[i].rule);
 	}
 	inuse();
 	status_bits();

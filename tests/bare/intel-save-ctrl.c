@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Intel, a CPU whose VM-exits cannot save GLOBAL_CTRL (save_ctrl=0), as Ice Lake and older: they still load it. */
+/*
+ * Intel, a CPU whose VM-exits cannot save GLOBAL_CTRL (save_ctrl=0), as Ice Lake and older.  They
+ * can load it.
+ */
 #include "shared.h"
 #include "vmx.h"
 
@@ -26,6 +29,6 @@ void test(void)
 	vmx_new();
 	vmwrite(EXIT_CONTROLS, vmread(EXIT_CONTROLS) | EXIT_SAVE_GLOBAL_CTRL);
 	measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)ten_nops);
-	is(vmx_failed.valid, 1, "the control set all the same: VMLAUNCH fails");
-	is(vmread(INSN_ERROR), 7, "the control set all the same: invalid control field");
+	is(vmx_failed.valid, 1, "with the control set: VMLAUNCH fails");
+	is(vmread(INSN_ERROR), 7, "with the control set: invalid control field");
 }

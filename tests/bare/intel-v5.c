@@ -14,10 +14,10 @@ void test(void)
 	is(a.eax & 0xff, 5, "CPUID.0AH:EAX[7:0] version 5");
 	is(a.eax >> 8 & 0xff, 8, "CPUID.0AH:EAX[15:8] 8 general counters");
 	is(a.ecx, 0xf, "CPUID.0AH:ECX the fixed counters as a bitmap");
-	is(a.edx & 0x1f, 4, "CPUID.0AH:EDX[4:0] and as a number");
+	is(a.edx & 0x1f, 4, "CPUID.0AH:EDX[4:0] the number of fixed counters");
 	is(a.edx >> 15 & 1, 1, "CPUID.0AH:EDX[15] AnyThread is deprecated");
 	check(a.eax >> 24 >= 8, "CPUID.0AH:EAX[31:24] covers topdown slots");
-	is(a.ebx & 0xff, 0, "CPUID.0AH:EBX no event is missing, topdown slots neither");
+	is(a.ebx & 0xff, 0, "CPUID.0AH:EBX no event is missing, including topdown slots");
 
 	pmu_clear();
 	is(kept_bits(MSR_CORE_PERF_FIXED_CTR_CTRL), 0xbbbb, "FIXED_CTR_CTRL: EN and PMI of four");
@@ -26,16 +26,18 @@ void test(void)
 	is(writable_bits(MSR_CORE_PERF_GLOBAL_CTRL), 0xf000000fful,
 	   "GLOBAL_CTRL: 8 general and 4 fixed");
 	is(writable_bits(FIXED_CTR(3)), MASK48, "FIXED_CTR3: 48 bits");
-	is(rdmsr_safe(FIXED_CTR(4), &v), 13, "FIXED_CTR4 is not there: #GP");
+	is(rdmsr_safe(FIXED_CTR(4), &v), 13, "FIXED_CTR4 does not exist: #GP");
 	rdpmc_encodings(outside, ARRAY_SIZE(outside));
 
 	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0x1000);
 	is(rdmsr(MSR_CORE_PERF_GLOBAL_INUSE), BIT(35), "INUSE[35]: fixed counter 3");
-	/* run()'s six instructions and ten NOPs: 16 ticks of two cycles of four slots. */
+	/*
+	 * run()'s six instructions and ten NOPs: 16 ticks; two cycles each, four slots per cycle.
+	 */
 	is(count(FIXED(0), ALL, ten_nops), 16, "fixed counter 0: instructions");
 	is(count(FIXED(1), ALL, ten_nops), 32, "fixed counter 1: core cycles");
 	is(count(FIXED(2), ALL, ten_nops), 16, "fixed counter 2: reference cycles");
-	is(count(FIXED(3), ALL, ten_nops), 128, "fixed counter 3: slots, four a core cycle");
+	is(count(FIXED(3), ALL, ten_nops), 128, "fixed counter 3: slots, four per core cycle");
 	is(count(7, event(SLOTS) | ALL, ten_nops), 128, "a general counter counts slots");
 	is(count_arg(FIXED(3), USR, in_user, (u64)ten_nops), 8 * (USER_INSNS + 10), "fixed counter 3: EN=2, ring 3 only");
 
@@ -50,6 +52,6 @@ void test(void)
 	wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, BIT(35));
 	is(status(), 0, "fixed counter 3: its status bit is cleared");
 	wrmsr(MSR_CORE_PERF_GLOBAL_STATUS_SET, BIT(35));
-	is(status(), BIT(35), "fixed counter 3: its status bit is set by hand");
+	is(status(), BIT(35), "fixed counter 3: its status bit is set by WRMSR");
 	pmu_clear();
 }

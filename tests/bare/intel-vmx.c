@@ -12,7 +12,7 @@
 #define GUEST		(GUEST_INSNS + 10)	/* ten NOPs */
 #define VMCALL		18
 
-/* Counter 0 counts instructions in any ring; the host's value of GLOBAL_CTRL around the guest. */
+/* Run a guest with this value of GLOBAL_CTRL in the host.  Counter 0 counts in any ring. */
 static void enter(u64 host_ctrl, void *code)
 {
 	measure(MSR_CORE_PERF_GLOBAL_CTRL, host_ctrl, 0, vmx_launch, (u64)code);
@@ -25,7 +25,7 @@ static void prepare(void)
 	vmx_new();
 }
 
-/* The guest counts, the host does not. */
+/* Prepare for counting in the guest only. */
 static void guest_only(void)
 {
 	prepare();
@@ -46,8 +46,9 @@ static void controls(void)
 		u64 want;
 	} rows[] = {
 		{ "nothing loaded: host and guest count", 1, -1, -1, HOST_BEFORE + GUEST + HOST_AFTER },
-		{ "entry loads 1, exit 0: the guest alone", 0, 1, 0, GUEST },
-		{ "entry loads 0, exit 1: the host alone, VMLAUNCH included", 1, 0, 1, HOST_BEFORE + HOST_AFTER },
+		{ "entry loads 1, exit 0: only the guest counts", 0, 1, 0, GUEST },
+		{ "entry loads 0, exit 1: only the host counts, VMLAUNCH included", 1, 0, 1,
+		  HOST_BEFORE + HOST_AFTER },
 		{ "entry loads 0, exit nothing: it stays 0", 1, 0, -1, HOST_BEFORE },
 		{ "entry loads 1, exit nothing: it stays 1", 0, 1, -1, GUEST + HOST_AFTER },
 		{ "entry nothing, exit loads 0", 1, -1, 0, HOST_BEFORE + GUEST },
@@ -75,21 +76,21 @@ static void controls(void)
 		is(mark_read(TRUTH_EXITS_BY_REASON + VMCALL) - calls, 1, "%s: truth counts it by reason", rows[i].rule);
 	}
 
-	/* The same of branches: CALL and RET of each; entry and exit are no branches. */
+	/* Branches: CALL and RET of each side.  VM-entry and VM-exit are not branches. */
 	pmu_clear();
 	pmu_set(0, event(BRANCHES) | ALL);
 	vmx_new();
 	enter(1, ten_nops);
-	is(ctr_read(0), RUN_BRANCHES + GUEST_BRANCHES, "VM-entry and VM-exit are no branches");
+	is(ctr_read(0), RUN_BRANCHES + GUEST_BRANCHES, "VM-entry and VM-exit are not branches");
 
 	guest_only();
 	pmu_set(1, event(CYCLES) | ALL);
 	vmwrite(GUEST_GLOBAL_CTRL, 2);
 	enter(0, ten_nops);
 	check(ctr_read(1) >= 2 * GUEST && ctr_read(1) <= 2 * (GUEST + 1),
-	      "the guest's cycles: two an instruction, the exiting one at most");
+	      "the guest's cycles: two per instruction, the exiting one at most");
 
-	/* A counter of the host that does not distinguish: only its GLOBAL_CTRL bit does. */
+	/* The host's counter does not distinguish host and guest; its GLOBAL_CTRL bit does. */
 	prepare();
 	pmu_set(FIXED(0), ALL);
 	vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL);
@@ -101,7 +102,7 @@ static void controls(void)
 	is(ctr_read(FIXED(0)), HOST_BEFORE + HOST_AFTER, "another one in the host, over the same entry and exit");
 }
 
-/* What the register holds afterwards; nothing is written after the exit. */
+/* What GLOBAL_CTRL holds after the exit: measure() writes another register here. */
 CODE(set_ctrl,
      "mov " MSR_IMM(MSR_CORE_PERF_GLOBAL_CTRL) ", %ecx\n mov $6, %eax\n xor %edx, %edx\n wrmsr");
 #define TSC_AUX	0xc0000103
@@ -112,14 +113,14 @@ static void afterwards(void)
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)set_ctrl);
 	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 6,
-	   "not loaded on exit: the guest's write of GLOBAL_CTRL stays");
+	   "not loaded on exit: the guest's write of GLOBAL_CTRL is kept");
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	guest_only();
 	vmwrite(HOST_GLOBAL_CTRL, BIT(33) | 8);
 	measure(TSC_AUX, 0, 0, vmx_launch, (u64)set_ctrl);
 	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), BIT(33) | 8, "loaded on exit");
-	is(vmread(GUEST_GLOBAL_CTRL), 1, "not saved on exit: the guest's field stays");
+	is(vmread(GUEST_GLOBAL_CTRL), 1, "not saved on exit: the guest's field is unchanged");
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	if (!vmx_may(EXIT_CONTROLS, EXIT_SAVE_GLOBAL_CTRL)) {
@@ -150,7 +151,9 @@ static void bad_fields(void)
 	is(vmread(INSN_ERROR), 8, "a reserved bit in the host's field: invalid host state");
 }
 
-/* What exits does not retire.  Each piece of code: two NOPs, then what exits. */
+/*
+ * An instruction that exits does not retire.  Each piece of code: two instructions, then that one.
+ */
 CODE(x_cpuid, "nop\n nop\n cpuid");
 CODE(x_hlt, "nop\n nop\n hlt");
 CODE(x_in, "nop\n nop\n in $0x80, %al");
@@ -195,7 +198,7 @@ static void exits(void)
 	}
 }
 
-/* NOP, CPUID (which the host steps over), two NOPs. */
+/* NOP, CPUID, which the host steps over, two NOPs. */
 CODE(nop_cpuid, "nop\n cpuid\n nop\n nop");
 
 static void resumes(void)
@@ -208,7 +211,7 @@ static void resumes(void)
 		is(reason(), 10, "CPUID exits");
 		vmwrite(GUEST_RIP, vmread(GUEST_RIP) + vmread(EXIT_INSN_LENGTH));
 		measure(MSR_CORE_PERF_GLOBAL_CTRL, host, 0, vmx_resume, 0);
-		is(reason(), VMCALL, "VMRESUME goes on to VMCALL");
+		is(reason(), VMCALL, "VMRESUME continues to VMCALL");
 		/* The guest: CALL, NOP | NOP, NOP, RET.  The host: the same twice. */
 		is(ctr_read(0), host ? 2 * (HOST_BEFORE + HOST_AFTER) : 5, host ? "VMRESUME retires in the host" :
 		   "VMRESUME: the guest's instructions, without the one stepped over");
@@ -282,14 +285,14 @@ static void lists(void)
 	set_list(EXIT_LOAD_ADDR, EXIT_LOAD_COUNT, 1, A_PMC(0), 1000);
 	enter(0, ten_nops);
 	is(list[0][1], GUEST, "exit store list: the counter as the guest left it");
-	is(ctr_read(0), 1000, "exit load list: the counter of the host");
+	is(ctr_read(0), 1000, "exit load list: the counter has the host's value");
 
 	guest_only();
 	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, A_PMC(0), 500);
 	enter(0, ten_nops);
 	is(ctr_read(0), 500 + GUEST, "entry load list: counting starts at that value");
 
-	/* The host counts as well: VMLAUNCH retires before the list is loaded. */
+	/* The host counts, too: VMLAUNCH retires before the list is loaded. */
 	guest_only();
 	set_list(ENTRY_LOAD_ADDR, ENTRY_LOAD_COUNT, 2, A_PMC(0), 500);
 	enter(1, ten_nops);
@@ -300,7 +303,7 @@ static void lists(void)
 	set_list(EXIT_LOAD_ADDR, EXIT_LOAD_COUNT, 1, MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	set_list(EXIT_STORE_ADDR, EXIT_STORE_COUNT, 0, MSR_CORE_PERF_GLOBAL_CTRL, 7);
 	enter(0, ten_nops);
-	is(ctr_read(0), GUEST, "GLOBAL_CTRL by the lists: the guest alone");
+	is(ctr_read(0), GUEST, "GLOBAL_CTRL by the lists: only the guest counts");
 	is(list[0][1], 1, "GLOBAL_CTRL by the lists: stored");
 
 	prepare();
@@ -348,14 +351,14 @@ static void accesses(void)
 	enter(0, g_rdpmc);
 	is(mark_read(TRUTH_GUEST_RDPMC) - was[5], 1, "truth: the guest's RDPMC");
 	is(mark_read(TRUTH_HOST_RDMSR) - was[0], 0, "truth: no RDMSR of the host");
-	/* measure() writes GLOBAL_CTRL twice, three times. */
+	/* Each of three runs writes GLOBAL_CTRL twice. */
 	is(mark_read(TRUTH_HOST_WRMSR) - was[1], 6, "truth: WRMSRs of the host");
 	is(mark_read(TRUTH_HOST_RDPMC) - was[2], 0, "truth: no RDPMC of the host");
 }
 
 CODE(nops_30, ".rept 30\n nop\n .endr");
 
-/* Overflow at the tenth NOP: CALL is the first. */
+/* Overflow at the tenth NOP; CALL counts before. */
 static void arm(u32 lvt, u64 pin)
 {
 	guest_only();
@@ -396,7 +399,10 @@ static void interrupts(void)
 	is(block(GUEST_BLOCK)->pmi.rip, (u64)nops_30 + 10, "no NMI exiting: after the instruction that overflows");
 	is(cpu()->pmi.count, 0, "no NMI exiting: not the host's");
 
-	/* The host's counter overflows at VMLAUNCH; the interrupt meets the guest before its first instruction. */
+	/*
+	 * The host's counter overflows at VMLAUNCH: the interrupt comes before the guest's first
+	 * instruction.
+	 */
 	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	vmwrite(GUEST_GLOBAL_CTRL, 0);
 	ctr_write(0, MINUS(HOST_BEFORE));
@@ -405,14 +411,15 @@ static void interrupts(void)
 	is(vmread(GUEST_RIP), (u64)guest_vmx, "VMLAUNCH overflows: before the guest's first instruction");
 	is(ctr_read(0), 0, "VMLAUNCH overflows: at exactly 0");
 
-	/* The last instruction before an exit: the interrupt comes first. */
+	/* Overflow at the last instruction before an exit: the interrupt comes first. */
 	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	ctr_write(0, MINUS(3));
 	enter(0, x_cpuid);
 	is(reason(), 0, "overflow just before an instruction that exits: the NMI exits");
-	is(vmread(GUEST_RIP), (u64)x_cpuid + 2, "overflow just before an instruction that exits: there");
+	is(vmread(GUEST_RIP), (u64)x_cpuid + 2,
+	   "overflow just before an instruction that exits: it has not run");
 
-	/* Freezing: DEBUGCTL is the guest's until the exit. */
+	/* Freezing: the guest's DEBUGCTL is in force until the exit. */
 	arm(APIC_DM_NMI, PIN_NMI_EXIT);
 	vmx_set(ENTRY_CONTROLS, ENTRY_LOAD_GLOBAL_CTRL | ENTRY_LOAD_DEBUG);
 	vmx_set(EXIT_CONTROLS, EXIT_LOAD_GLOBAL_CTRL | EXIT_SAVE_DEBUG);

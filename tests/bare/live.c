@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the machine says of writes to a live PMU, on both vendors: those of the LVT entry, of selectors and of counters, by the
- * host, with the global control not 0 and the interrupt routed to a vector.
+ * What the machine reports about writes to a live PMU, on both vendors: the host's writes of the
+ * LVT entry, of selectors and of counters, with the global control not 0 and the interrupt routed
+ * to a vector.
  */
 #include "svm.h"
 #include "vmx.h"
@@ -14,7 +15,7 @@ static void from_here(void)
 		seen[i] = mark_read(TRUTH_LIVE_LVTPC + i);
 }
 
-/* Since then: so many writes of the LVT entry, of selectors, of counters. */
+/* Check the number of writes since then: of the LVT entry, of selectors, of counters. */
 static void wrote(u64 lvtpc, u64 selectors, u64 counters, const char *what)
 {
 	is(mark_read(TRUTH_LIVE_LVTPC) - seen[0], lvtpc, "%s: LVT entry", what);
@@ -54,7 +55,7 @@ static void entry(const char *how)
 	lvt(APIC_DM_NMI);
 	wrote(1, 0, 0, "a vector to NMI");
 	lvt(APIC_LVT_MASKED);
-	wrote(0, 0, 0, "to what it is at reset, which is no vector");
+	wrote(0, 0, 0, "to its reset value, which is not a vector");
 	wrmsr(pmu.global, 0);
 }
 
@@ -78,7 +79,7 @@ static void registers(u32 value, const char *how)
 	if (pmu.intel) {
 		is(wrmsr_safe(PERFEVTSEL(0), PIN), 13, "a write that faults");
 		is(wrmsr_safe(FIXED_CTR(0), BIT(48)), 13, "a write that faults");
-		wrote(0, 0, 0, "is none");
+		wrote(0, 0, 0, "a write that faults does not count");
 		wrmsr(PMC(0), 0);
 		wrote(0, 0, 1, "the legacy address of a counter");
 		for (int i = 0; i < pmu.gp; i++)
@@ -88,9 +89,9 @@ static void registers(u32 value, const char *how)
 		wrote(0, 0, 1, "a counter that nothing selects: the next selector would start it");
 	} else {
 		wrmsr(LEGACY_CTL(3), event(INSNS) | ALL | EN);
-		wrote(0, 1, 0, "the old address of a selector");
+		wrote(0, 1, 0, "the legacy address of a selector");
 		wrmsr(LEGACY_CTR(3), 0);
-		wrote(0, 0, 1, "the old address of a counter");
+		wrote(0, 0, 1, "the legacy address of a counter");
 		wrmsr(PERF_CTL(1), event(INSNS) | ALL);
 		wrmsr(PERF_CTL(2), event(INSNS) | EN);
 		wrmsr(PERF_CTL(3), event(INSNS) | ALL | EN | AMD64_EVENTSEL_GUESTONLY);
@@ -99,16 +100,16 @@ static void registers(u32 value, const char *how)
 		      event(INSNS) | ALL | EN | AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY);
 		wrote(0, 5, 0, "selectors");
 		ctr_write(1, 0);
-		wrote(0, 0, 0, "a counter whose selector does not enable it: it stands");
+		wrote(0, 0, 0, "a counter whose selector does not enable it");
 		ctr_write(2, 0);
-		wrote(0, 0, 0, "of no ring");
+		wrote(0, 0, 0, "a counter that counts in no ring");
 		ctr_write(3, 0);
 		wrote(0, 0, 0, "guest-only");
 		ctr_write(4, 0);
 		wrote(0, 0, !!(rdmsr(MSR_EFER) & EFER_SVME),
 		      "host-only: counts if EFER.SVME is set");
 		ctr_write(5, 0);
-		wrote(0, 0, !!(rdmsr(MSR_EFER) & EFER_SVME), "guest-only and host-only: likewise");
+		wrote(0, 0, !!(rdmsr(MSR_EFER) & EFER_SVME), "guest-only and host-only: the same");
 		wrmsr(pmu.global, pmu.all & ~BIT(5));
 		ctr_write(5, 0);
 		wrote(0, 0, 0, "a counter that the global control does not enable");
@@ -118,7 +119,10 @@ static void registers(u32 value, const char *how)
 	wrote(0, 0, 0, "global control 0 again");
 }
 
-/* What a guest writes is its own affair: a selector that counts, its counter, and by x2APIC the LVT entry. */
+/*
+ * A guest's writes do not count: of a selector that counts, its counter, and by x2APIC the LVT
+ * entry.
+ */
 #define WRITE(msr, value) \
 	"mov " MSR_IMM(msr) ", %ecx\n mov $" #value ", %eax\n xor %edx, %edx\n wrmsr\n "
 CODE(intel_writes,
@@ -150,7 +154,7 @@ void test(void)
 	check(rdmsr(pmu.global) != 0, "reset: the global control is not 0");
 	lvt(APIC_DM_NMI);
 	write_all();
-	wrote(0, 0, 0, "the interrupt is an NMI: the host's own");
+	wrote(0, 0, 0, "the interrupt is an NMI, so it is the host's");
 	entry("memory");
 	registers(V_PMI, "a vector");
 	registers(V_PMI | APIC_LVT_MASKED, "a vector, masked");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A CPU that one can buy says of its PMU what that CPU says: by public dumps of CPUID, the Intel SDM (volume 4 for
- * IA32_PERF_CAPABILITIES), AMD's APM (volume 3, Fn8000_0001 and Fn8000_0022).  What it says is there, and nothing else.
+ * A CPU that one can buy describes its PMU as the real one does: by public dumps of CPUID, the
+ * Intel SDM (volume 4 for IA32_PERF_CAPABILITIES) and AMD's APM (volume 3, Fn8000_0001 and
+ * Fn8000_0022). What it describes exists, and nothing else does.
  */
 #include "shared.h"
 #include "vmx.h"
@@ -11,7 +12,10 @@ static const struct {
 	const char *what;
 	/* Intel: leaf 0AH; AMD: 8000_0022H.EAX and EBX, then bits 23, 24 and 28 of 8000_0001H.ECX */
 	u32 eax, ebx, ecx, edx;
-	/* Intel: IA32_PERF_CAPABILITIES, fields of PERF_METRICS, AnyThread; AMD: counters of the northbridge, of L3, freeze */
+	/*
+	 * Intel: IA32_PERF_CAPABILITIES, fields of PERF_METRICS, AnyThread; AMD: northbridge and L3
+	 * counters, freeze
+	 */
 	u32 capabilities, fields, any;
 	bool saves;
 } cpus[] = {
@@ -42,8 +46,8 @@ static void intel(int i)
 	is(kept_bits(MSR_CORE_PERF_FIXED_CTR_CTRL),
 	   (cpus[i].any ? 0xffffffff : 0xbbbbbbbb) & (BIT(4 * n) - 1), "FIXED_CTR_CTRL: its bits");
 	is(!!(writable_bits(PERFEVTSEL(0)) & ANYTHREAD), cpus[i].any, "PERFEVTSEL0: AnyThread");
-	is(rdmsr_safe(PERFEVTSEL(pmu.gp), &v) == 0, 0, "no selector behind the last");
-	is(rdmsr_safe(FIXED_CTR(n), &v) == 0, 0, "no fixed counter behind the last");
+	is(rdmsr_safe(PERFEVTSEL(pmu.gp), &v) == 0, 0, "no selector after the last");
+	is(rdmsr_safe(FIXED_CTR(n), &v) == 0, 0, "no fixed counter after the last");
 	is(rdmsr_safe(MSR_PERF_METRICS, &v) == 0, metrics != 0, "PERF_METRICS");
 	if (metrics)
 		is(writable_bits(MSR_PERF_METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1,
@@ -61,7 +65,8 @@ static void amd(int i)
 		v2 = cpuid(0x80000022);
 	is(v2.eax, cpus[i].eax, "CPUID.80000022H:EAX");
 	is(v2.ebx, cpus[i].ebx, "CPUID.80000022H:EBX");
-	is(cpuid(0x80000001).ecx & 0x11800000, cpus[i].ecx, "CPUID.80000001H:ECX, of its counters");
+	is(cpuid(0x80000001).ecx & 0x11800000, cpus[i].ecx,
+	   "CPUID.80000001H:ECX, bits of counters");
 	is(cpuid(0x80000001).eax, cpus[i].signature, "CPUID.80000001H:EAX");
 	for (u32 n = 0; n < 16; n++)
 		is(rdmsr_safe(NB_CTL(n), &v) == 0, n < cpus[i].capabilities, "northbridge counter %d", (int)n);
@@ -77,7 +82,7 @@ void test(void)
 
 	while (i < (int)ARRAY_SIZE(cpus) && cpus[i].signature != cpuid(1).eax)
 		i++;
-	check(i < (int)ARRAY_SIZE(cpus), "CPUID.1:EAX %x is of a CPU that is known here", cpuid(1).eax);
+	check(i < (int)ARRAY_SIZE(cpus), "CPUID.1:EAX %x is a known CPU", cpuid(1).eax);
 	if (i == (int)ARRAY_SIZE(cpus))
 		return;
 	note("%s", cpus[i].what);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* NMIs that come late (nmi_delay=100): so many ticks behind the instruction that overflows, as the LVT entry was then. */
+/*
+ * NMIs that come late (nmi_delay=100): that many ticks after the instruction that overflows, as the
+ * LVT entry was at the overflow.
+ */
 #include "shared.h"
 #include "svm.h"
 #include "vmx.h"
@@ -32,7 +35,7 @@ static void delays(void)
 	arm(APIC_DM_NMI, BEFORE + 10);
 	run(nops_300, 0);
 	is(cpu()->pmi.count, 1, "an NMI: one");
-	is(cpu()->pmi.rip, (u64)nops_300 + 10 + DELAY, "an NMI: behind the overflow by its delay");
+	is(cpu()->pmi.rip, (u64)nops_300 + 10 + DELAY, "an NMI: after the overflow by its delay");
 	is(cpu()->pmi.status, 1, "an NMI: status");
 	is(cpu()->pmi.lvt & APIC_LVT_MASKED, pmu.intel ? APIC_LVT_MASKED : 0,
 	   "an NMI: the LVT entry");
@@ -45,16 +48,16 @@ static void delays(void)
 	is(cpu()->pmi.count, 1, "a vector: one");
 	is(cpu()->pmi.rip, (u64)nops_300 + 10, "a vector: without delay");
 
-	/* What the entry says later changes nothing; Intel's is masked since the overflow. */
+	/* A later change of the entry has no effect.  Intel's is masked since the overflow. */
 	arm(APIC_DM_NMI, BEFORE + 10);
 	run(ten_nops, 0);
-	is(cpu()->pmi.count, 0, "under way: not there yet");
+	is(cpu()->pmi.count, 0, "under way: it has not come yet");
 	is(apic_read(APIC_LVT_PC) & APIC_LVT_MASKED, pmu.intel ? APIC_LVT_MASKED : 0,
-	   "under way: the LVT entry is as behind a delivery");
+	   "under way: the LVT entry is as after a delivery");
 	apic_write(APIC_LVT_PC, V_PMI | APIC_LVT_MASKED);
 	wait();
 	is(cpu()->pmi.count, 1, "under way, the entry written: it comes");
-	is(cpu()->pmi.vector, 2, "under way, the entry written: as the NMI that it was");
+	is(cpu()->pmi.vector, 2, "under way, the entry written: as an NMI, as it was");
 
 	arm(APIC_LVT_MASKED | APIC_DM_NMI, BEFORE + 10);
 	run(ten_nops, 0);
@@ -62,28 +65,31 @@ static void delays(void)
 	wait();
 	is(cpu()->pmi.count, 0, "masked at the overflow: none comes");
 
-	/* Two: AMD does not mask.  The second waits for the end of the first's handler. */
+	/*
+	 * Two overflows: AMD does not mask, and the second NMI waits for the end of the first one's
+	 * handler.
+	 */
 	arm(APIC_DM_NMI, BEFORE + 10);
 	pmu_set(1, event(INSNS) | ALL | INT);
 	ctr_write(1, MINUS(BEFORE + 20));
 	run(nops_300, 0);
-	is(cpu()->pmi.count, pmu.intel ? 1 : 2, "two overflows, one shortly behind the other");
+	is(cpu()->pmi.count, pmu.intel ? 1 : 2, "two overflows, one shortly after the other");
 
 	arm(APIC_DM_NMI, BEFORE + 10);
 	run(nops_hlt, 0);
 	is(cpu()->pmi.count, 1, "HLT: the NMI comes");
-	is(cpu()->pmi.rip, (u64)after_hlt, "HLT: and ends it");
+	is(cpu()->pmi.rip, (u64)after_hlt, "HLT: the NMI ends it");
 
-	/* Ticks, not instructions: at the second MOV and a hundred iterations later. */
+	/* The delay is in ticks: overflow at the second MOV, the NMI a hundred iterations later. */
 	arm(APIC_DM_NMI, BEFORE + 2);
 	cpu()->pmi_action = note_rcx;
 	run(late_rep, 0);
 	is(cpu()->pmi.count, 1, "REP: the NMI comes");
 	is(cpu()->pmi.rip, (u64)late_rep_insn, "REP: within it");
-	is(left, 1000 - DELAY, "REP: a tick an iteration");
+	is(left, 1000 - DELAY, "REP: one tick per iteration");
 }
 
-/* The overflow is the guest's, the NMI meets the host. */
+/* The guest's counter overflows, and the NMI comes in the host. */
 static void late(void)
 {
 	u64 early;
@@ -114,7 +120,7 @@ static void late(void)
 	wait();
 	is(cpu()->pmi.count, 1, "a guest that exits in between: it comes to the host");
 
-	/* And the guest's own time is long enough: there. */
+	/* If the guest runs for long enough, the NMI comes there. */
 	if (pmu.intel) {
 		arm(APIC_DM_NMI, 1 + 5);
 		vmx_new();
@@ -125,7 +131,8 @@ static void late(void)
 		vmwrite(HOST_GLOBAL_CTRL, 0);
 		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)nops_300);
 		is(vmread(EXIT_REASON), 0, "a guest that runs on: the NMI exits");
-		is(vmread(GUEST_RIP), (u64)nops_300 + 5 + DELAY, "a guest that runs on: by the delay behind the overflow");
+		is(vmread(GUEST_RIP), (u64)nops_300 + 5 + DELAY,
+		   "a guest that runs on: by the delay after the overflow");
 		is(ctr_read(0), DELAY, "a guest that runs on: what was counted since");
 	} else {
 		arm(APIC_DM_NMI, 2 + 5);
@@ -134,7 +141,8 @@ static void late(void)
 		VMCB(u32, VMCB_INTERCEPT1) |= I_NMI;
 		run(svm_run, (u64)nops_300);
 		is(VMCB(u64, VMCB_EXIT_CODE), 0x61, "a guest that runs on: the NMI exits");
-		is(VMCB(u64, VMCB_RIP), (u64)nops_300 + 5 + DELAY, "a guest that runs on: by the delay behind the overflow");
+		is(VMCB(u64, VMCB_RIP), (u64)nops_300 + 5 + DELAY,
+		   "a guest that runs on: by the delay after the overflow");
 		is(ctr_read(0), DELAY, "a guest that runs on: what was counted since");
 	}
 	pmu_clear();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * System management mode, on both vendors: the SMI mark, what counters and the truth make of what SMM executes, Intel's
- * FREEZE_WHILE_SMM, and that a guest goes on behind RSM as if nothing had been.
+ * System management mode, on both vendors: the SMI operation of the magic instruction, what
+ * counters and the ground truth count of what SMM executes, Intel's FREEZE_WHILE_SMM, and that a
+ * guest continues unchanged after RSM.
  */
 #include "shared.h"
 #include "svm.h"
@@ -9,13 +10,13 @@
 
 #define SMM_INSNS	16			/* of the machine's own handler: fifteen NOPs and RSM */
 #define FREEZE_WHILE_SMM BIT(14)		/* of DEBUGCTL */
-#define SAVED_RIP	(*(volatile u64 *)0x3ff78)	/* in the state save map of this CPU: where the SMI came */
+#define SAVED_RIP	(*(volatile u64 *)0x3ff78)	/* state save map: where the SMI came */
 #define VMCALL		18
 #define VMMCALL		0x81
 
 enum { SMIS = 23, IN_SMM = 24, SMM_BRANCHES = 25 };	/* READ */
 
-/* MOV, MOV and the mark: the SMI comes so many instructions behind it. */
+/* MOV, MOV and the magic instruction: the SMI comes this number of instructions after it. */
 #define SMI(ticks)	"movabs $0x4b564d504d550006, %rax\n mov $" #ticks ", %ecx\n xchg %bx, %bx\n "
 #define SMI_INSNS	3
 #define NOPS(n)		".rept " #n "\n nop\n .endr\n "
@@ -52,7 +53,7 @@ static void marks(void)
 	is(mark_read(SMIS), 0, "no SMI at power-on");
 	from_here();
 	run(none, 0);
-	took(0, NULL, "no mark");
+	took(0, NULL, "without the magic instruction");
 	run(smi_0, 0);
 	took(1, smi_0_end, "SMI(0)");
 	run(smi_7, 0);
@@ -60,26 +61,26 @@ static void marks(void)
 	run(in_user, (u64)smi_7);
 	took(1, smi_7_end + 7, "SMI(7) in ring 3");
 	run(smi_sti, 0);
-	took(1, smi_sti_end, "an SMI waits for the instruction behind STI");
+	took(1, smi_sti_end, "an SMI waits for the instruction after STI");
 	run(smi_hlt, 0);
 	took(1, smi_hlt_end, "an SMI ends HLT");
 	run(smi_rep, 0);
 	took(1, smi_rep_insn, "an SMI within a REP");
 
-	/* The same stretch with and without an SMI. */
+	/* The same code with and without an SMI. */
 	for (int i = 0; i < 2; i++) {
 		u64 before = mark_read(TRUTH_INSNS_HOST_KERNEL);
 
 		run(i ? smi_0 : none, 0);
 		kernel[i] = mark_read(TRUTH_INSNS_HOST_KERNEL) - before;
 	}
-	is(kernel[1], kernel[0], "truth: what SMM executes is not the kernel's");
+	is(kernel[1], kernel[0], "truth: what SMM executes does not count as the kernel's");
 	user = mark_read(TRUTH_INSNS_HOST_USER);
 	run(in_user, (u64)smi_0);
-	is(mark_read(TRUTH_INSNS_HOST_USER) - user, USER_INSNS + 13, "truth: nor the user's");
+	is(mark_read(TRUTH_INSNS_HOST_USER) - user, USER_INSNS + 13, "truth: nor as the user's");
 }
 
-/* What SMM adds to the counters; frozen: nothing, as if there were no SMI. */
+/* What SMM adds to the counters; frozen: nothing, as without an SMI. */
 static void counters_in_smm(bool frozen)
 {
 	const char *how = frozen ? "frozen" : "not frozen";
@@ -99,7 +100,10 @@ static void counters_in_smm(bool frozen)
 		is(count(FIXED(1), ALL, smi_7), count(FIXED(1), ALL, none) + 2 * smm, "fixed counter of cycles, %s", how);
 	}
 
-	/* WRMSR and CALL, MOV, MOV, mark, seven NOPs: then two of SMM's, or frozen, two more of the code's. */
+	/*
+	 * WRMSR and CALL, MOV, MOV, magic instruction, seven NOPs; then two of SMM, or, if frozen,
+	 * of the code.
+	 */
 	pmu_clear();
 	pmi_expect(APIC_DM_NMI);
 	pmu_set(0, event(INSNS) | ALL | INT);
@@ -121,7 +125,7 @@ static void intel(void)
 	is(rdmsr(MSR_IA32_DEBUGCTLMSR), FREEZE_WHILE_SMM, "DEBUGCTL[14] is still set");
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 5);
 	asm volatile("call smi_0" : : : "rax", "rcx", "memory");
-	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 5, "GLOBAL_CTRL is behind RSM what it was");
+	is(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), 5, "RSM leaves GLOBAL_CTRL unchanged");
 	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 	wrmsr(MSR_IA32_DEBUGCTLMSR, 0);
 	counters_in_smm(false);
@@ -152,7 +156,8 @@ static void vmx(void)
 		u64 guest = mark_read(TRUTH_INSNS_GUEST_KERNEL), exits = mark_read(TRUTH_EXITS);
 
 		vmx_enter(freeze ? FREEZE_WHILE_SMM : 0);
-		is(vmread(EXIT_REASON), VMCALL, "SMI in VMX non-root operation: the guest goes on, %s", how);
+		is(vmread(EXIT_REASON), VMCALL,
+		   "SMI in VMX non-root operation: the guest continues, %s", how);
 		took(1, smi_7_end + 7, "SMI in VMX non-root operation");
 		is(mark_read(TRUTH_EXITS) - exits, 1, "SMI in VMX non-root operation: no VM-exit of its own, %s", how);
 		is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - guest, GUEST_INSNS + 13, "truth: SMM is not the guest, %s", how);
@@ -160,26 +165,27 @@ static void vmx(void)
 		is(vmread(GUEST_DEBUGCTL), freeze ? FREEZE_WHILE_SMM : 0, "VM-exit saves DEBUGCTL[14], %s", how);
 		is(rdmsr(MSR_IA32_DEBUGCTLMSR), 0, "VM-exit clears DEBUGCTL, %s", how);
 	}
-	/* The host's bit is gone with the first VM-exit. */
+	/* The first VM-exit clears the host's bit. */
 	wrmsr(MSR_IA32_DEBUGCTLMSR, FREEZE_WHILE_SMM);
 	vmx_enter(0);
 	is(rdmsr(MSR_IA32_DEBUGCTLMSR), 0, "VM-exit clears the host's DEBUGCTL[14], too");
 	is(ctr_read(0), GUEST_INSNS + 13 + SMM_INSNS, "VM-entry has loaded the guest's: not frozen");
 	from_here();
 
-	/* A guest that does not want NMIs gets none for having been in SMM. */
+	/* SMM does not unblock NMIs for a guest that has them blocked. */
 	for (int blocked = 0; blocked < 2; blocked++) {
 		pmu_clear();
 		vmx_new();
 		vmx_set(PIN_CONTROLS, PIN_NMI_EXIT | VIRTUAL_NMI);
 		vmwrite(GUEST_INTERRUPTIBILITY, blocked ? NMI_BLOCKED : 0);
 		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
-		is(vmread(GUEST_INTERRUPTIBILITY), blocked ? NMI_BLOCKED : 0, "blocking of virtual NMIs is behind RSM what it was: %d",
+		is(vmread(GUEST_INTERRUPTIBILITY), blocked ? NMI_BLOCKED : 0,
+		   "RSM leaves the blocking of virtual NMIs unchanged: %d",
 		   blocked);
 		took(1, smi_7_end + 7, "virtual NMIs");
 	}
 
-	/* An overflow in SMM: the interrupt exits behind RSM, be the guest's IF what it may. */
+	/* An overflow in SMM: the interrupt exits after RSM, whatever the guest's IF. */
 	for (int vector = 0; vector < 2; vector++) {
 		const char *what = vector ? "an overflow in SMM, a vector" : "an overflow in SMM, NMI";
 
@@ -195,21 +201,21 @@ static void vmx(void)
 		vmwrite(HOST_GLOBAL_CTRL, 0);
 		measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
 		is(vmread(EXIT_REASON), vector, "%s: it exits", what);
-		is(vmread(GUEST_RIP), (u64)smi_7_end + 7, "%s: behind RSM", what);
-		is(ctr_read(0), SMM_INSNS - 5, "%s: what SMM executed behind it", what);
+		is(vmread(GUEST_RIP), (u64)smi_7_end + 7, "%s: after RSM", what);
+		is(ctr_read(0), SMM_INSNS - 5, "%s: what SMM executed after it", what);
 		took(1, smi_7_end + 7, what);
 		sti();
 		cli();
 		is(cpu()->pmi.count, vector, "%s: what waits for the host", what);
 	}
 
-	/* One that the host has ordered for later. */
+	/* An SMI that the host has requested for later. */
 	pmu_clear();
 	vmx_new();
 	asm volatile("xchg %%bx, %%bx" : : "a"(MARK_MAGIC | 6), "c"(300) : "memory");
 	measure(MSR_CORE_PERF_GLOBAL_CTRL, 0, 0, vmx_launch, (u64)smi_7);
-	is(vmread(EXIT_REASON), VMCALL, "a later mark moves the SMI");
-	took(1, smi_7_end + 7, "a later mark moves the SMI");
+	is(vmread(EXIT_REASON), VMCALL, "a later magic instruction moves the SMI");
+	took(1, smi_7_end + 7, "a later magic instruction moves the SMI");
 }
 
 #define I_SMI	BIT(2)
@@ -225,14 +231,15 @@ static void svm_enter(u64 flags, u64 intercept)
 
 static void svm(void)
 {
-	/* VMRUN, CALL, MOV, MOV, mark, seven NOPs */
+	/* VMRUN, CALL, MOV, MOV, magic instruction, seven NOPs */
 	u64 before = 1 + 1 + SMI_INSNS + 7, guest;
 
 	svm_on();
 	from_here();
 	guest = mark_read(TRUTH_INSNS_GUEST_KERNEL);
 	svm_enter(AMD64_EVENTSEL_GUESTONLY, 0);
-	is(VMCB(u64, VMCB_EXIT_CODE), VMMCALL, "SMI in an SVM guest, no intercept: the guest goes on");
+	is(VMCB(u64, VMCB_EXIT_CODE), VMMCALL,
+	   "SMI in an SVM guest, no intercept: the guest continues");
 	took(1, smi_7_end + 7, "SMI in an SVM guest, no intercept");
 	is(mark_read(TRUTH_INSNS_GUEST_KERNEL) - guest, 1 + GUEST_INSNS + 13, "truth: SMM is not the guest");
 	is(ctr_read(0), 1 + GUEST_INSNS + 13, "guest-only: not what SMM executes");
@@ -245,26 +252,29 @@ static void svm(void)
 	is(guest, ctr_read(0) + SMM_INSNS, "host-only: what SMM executes as well");
 	from_here();
 
-	/* An interrupt that meets SMM waits for RSM, though with V_INTR_MASKING the guest's own IF does not matter. */
+	/*
+	 * An interrupt in SMM waits for RSM, although with V_INTR_MASKING the guest's IF does not
+	 * matter.
+	 */
 	pmu_clear();
 	pmi_expect(V_PMI);
 	pmu_set(0, event(INSNS) | ALL | INT);
 	svm_new();
 	VMCB(u32, VMCB_INTERCEPT1) |= I_INTR;
 	VMCB(u32, VMCB_INTR_CONTROL) = V_INTR_MASKING;
-	/* The host's WRMSR, CALL, MOV, VMLOAD; the guest's; five of SMM's. */
+	/* The host's WRMSR, CALL, MOV, VMLOAD; the guest's instructions; five of SMM. */
 	ctr_write(0, MINUS(4 + before + 5));
 	sti();
 	run(svm_run, (u64)smi_7);
 	cli();
 	is(VMCB(u64, VMCB_EXIT_CODE), 0x60, "an overflow in SMM: the interrupt exits");
-	is(VMCB(u64, VMCB_RIP), (u64)smi_7_end + 7, "an overflow in SMM: behind RSM");
+	is(VMCB(u64, VMCB_RIP), (u64)smi_7_end + 7, "an overflow in SMM: after RSM");
 	is(cpu()->pmi.count, 1, "an overflow in SMM: the interrupt comes to the host");
 	took(1, smi_7_end + 7, "an overflow in SMM");
 
 	svm_enter(AMD64_EVENTSEL_GUESTONLY, I_SMI);
 	is(VMCB(u64, VMCB_EXIT_CODE), 0x62, "SMI intercept: #VMEXIT");
-	is(VMCB(u64, VMCB_RIP), (u64)smi_7_end + 7, "SMI intercept: there");
+	is(VMCB(u64, VMCB_RIP), (u64)smi_7_end + 7, "SMI intercept: where the SMI came");
 	is(ctr_read(0), before, "SMI intercept: the guest's instructions before");
 	took(1, svm_after_stgi, "SMI intercept: the SMI waits for GIF=1");
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two CPUs: each has a PMU of its own.
+ * Two CPUs: each has its own PMU.
  *
- * Both run at the same time; what one counts, and where it is interrupted, is as exact as if it were alone.
+ * Both run at the same time.  What one counts, and where it is interrupted, is as exact as if it
+ * were alone.
  */
 #include "pmu.h"
 #include "shared.h"
@@ -14,7 +15,7 @@ CODE(nops_20, ".rept 20\n nop\n .endr");
 static volatile u64 insns[2], branches[2], cycles[2], others[2];
 static volatile int arrived;
 
-/* So that both are counting at the same time. */
+/* Wait for the other CPU, so that both count at the same time. */
 static void meet(int n)
 {
 	asm volatile("lock incl %0" : "+m"(arrived));
@@ -65,11 +66,11 @@ static void listen(void)
 	pmi_expect(V_PMI);
 	sti();
 	meet(2);
-	meet(4);	/* when the other has overflown */
+	meet(4);	/* when the other CPU's counter has overflowed */
 	cli();
 }
 
-/* Halted with its counters on, until the other CPU sends an interrupt. */
+/* HLT with counters enabled, until the other CPU sends an interrupt. */
 static void sleep_here(void)
 {
 	pmu_clear();
@@ -114,9 +115,12 @@ void test(void)
 	both_count();
 	ap_wait();
 	for (int n = 0; n < 2; n++) {
-		is(insns[n], RUN_INSNS + 10001, "CPU %d: instructions, the other one runs as well", n);
-		is(branches[n], RUN_BRANCHES + 5000, "CPU %d: branches, the other one runs as well", n);
-		is(cycles[n], 2 * (RUN_INSNS + 10001), "CPU %d: cycles, the other one runs as well", n);
+		is(insns[n], RUN_INSNS + 10001, "CPU %d: instructions, while the other one runs",
+		   n);
+		is(branches[n], RUN_BRANCHES + 5000, "CPU %d: branches, while the other one runs",
+		   n);
+		is(cycles[n], 2 * (RUN_INSNS + 10001), "CPU %d: cycles, while the other one runs",
+		   n);
 	}
 
 	/* Both overflow; each gets its own interrupt. */
@@ -164,5 +168,5 @@ void test(void)
 	meet(2);
 	apic_write(APIC_ICR, 0xc4400);
 	ap_wait();
-	is(mark_read(TRUTH_PMIS) - was, 0, "truth: an NMI from the other CPU is no PMI");
+	is(mark_read(TRUTH_PMIS) - was, 0, "truth: an NMI from the other CPU is not a PMI");
 }

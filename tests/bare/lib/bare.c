@@ -11,7 +11,8 @@ void trap(struct frame *f);
 /*
  * Report
  */
-static bool marks;		/* else: a machine without our PMU, for debugging this runtime; port E9H hears us */
+/* False on a machine without our PMU, to debug this runtime; its output goes to port E9H. */
+static bool marks;
 static u64 stream;
 static int tests, failed;
 
@@ -33,7 +34,7 @@ static void put_number(char *out, int *n, u64 v, unsigned base)
 		put(out, n, digits[--i]);
 }
 
-/* %s %d %u %x %c, with l for 64 bits. */
+/* Formats: %s %d %u %x %c, and l for 64 bits. */
 static void format(char *out, int *n, const char *fmt, va_list ap)
 {
 	for (; *fmt; fmt++) {
@@ -213,7 +214,7 @@ void set_gate(int vector, void *entry, int dpl)
 
 void reset_gate(int vector)
 {
-	/* Entries are 16 bytes apart; see boot.S. */
+	/* Entries have 16 bytes each; see boot.S. */
 	set_gate(vector, vectors + 16 * vector, vector == 3 || vector == V_TEST ? 3 : 0);
 }
 
@@ -277,7 +278,7 @@ void cpu_start(void)
 		for (int i = 0; i < VECTORS; i++)
 			reset_gate(i);
 		set_gate(V_USER_RETURN, user_return, 3);
-		/* A trap gate: IF stays as it was. */
+		/* A trap gate does not change IF. */
 		idt[V_USER_RETURN].type |= 1;
 		for (int i = 0; i < BLOCKS; i++)
 			set_tss(i);
@@ -309,7 +310,7 @@ void ap_call(void (*fn)(void))
 		for (char *s = ap_trampoline, *d = (char *)0x8000; s < ap_trampoline_end;)
 			*d++ = *s++;
 		*(u64 *)boot_rsp = (u64)block(1) + KERNEL_TOP;
-		/* To all but this one: INIT, then the address of the start-up code in pages. */
+		/* To all other CPUs: INIT, then the page of the start-up code. */
 		apic_write(APIC_ICR, 0xc4500);
 		apic_write(APIC_ICR, 0xc4608);
 		for (u64 i = 0; !ap_up; i++) {

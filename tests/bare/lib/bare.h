@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Runtime of the bare tests: an image that boots in place of the BIOS, identity-mapped long mode, no operating system.
- * Whatever is counted is written in assembly, so that the expected numbers can be derived by reading.
+ * Runtime of the bare tests: an image that boots in place of the BIOS, with identity-mapped long
+ * mode and without an OS.  All code that is counted is written in assembly, so that a reader can
+ * derive the expected numbers.
  */
 #ifndef BARE_H
 #define BARE_H
 
-/* Selectors; the order is the one SYSCALL and SYSRET compute from STAR. */
+/* Selectors, in the order in which SYSCALL and SYSRET compute them from STAR. */
 #define CODE32		0x08
 #define KCODE		0x10
 #define KDATA		0x18
 #define UDATA		0x23
 #define UCODE		0x2b
-#define TSS0		0x30		/* 16 bytes a CPU */
+#define TSS0		0x30		/* 16 bytes per CPU */
 
 /*
- * A CPU's block: struct cpu at its bottom (first of all the TSS), then the user stack, then the kernel stack.  Aligned
- * to its size, so that any stack pointer, in either ring, of host or guest, finds its struct cpu by masking.
+ * A CPU's block: struct cpu at its bottom, with the TSS first, then the user stack, then the kernel
+ * stack.  It is aligned to its size, so that masking any stack pointer, in either ring, of host or
+ * guest, gives its struct cpu.
  */
 #define BLOCK		0x8000
 #define USER_TOP	0x4000
@@ -25,29 +27,29 @@
 #define BLOCKS		4		/* CPU 0, CPU 1, guest of CPU 0, guest of CPU 1 */
 #define GUEST_BLOCK	2
 
-/* Vectors; every gate below 32 and these go to trap(). */
+/* Vectors.  All gates below 32 and these go to trap(), with one exception. */
 #define V_PMI		0x40
 #define V_IPI		0x41
 #define V_TIMER		0x42
-#define V_USER_RETURN	0x48		/* how ring 3 code comes back: a gate of its own, not trap() */
+#define V_USER_RETURN	0x48		/* how ring 3 code returns: by another gate, not trap() */
 #define V_TEST		0x49		/* for tests, callable from ring 3 */
 #define V_SPURIOUS	0x4f
 #define VECTORS		0x50
 
 /*
- * What run() adds to the code it measures.  Counted: the WRMSR that enables (settled before, retires after), CALL, RET,
- * and the three MOVs that load the disabling WRMSR, which itself is not counted any more.
+ * What run() adds to the code that it measures: the enabling WRMSR, which takes effect before it
+ * retires, CALL, RET, and the three MOVs that load the disabling WRMSR.  That WRMSR does not count.
  */
 #define RUN_INSNS	6
 #define RUN_BRANCHES	2		/* CALL, RET */
 
 /* What in_user() adds: see boot.S, where each instruction is marked with its ring. */
-#define USER_INSNS	6		/* IRETQ (counted where it arrives), three MOVs, CALL, RET */
+#define USER_INSNS	6		/* IRETQ, which counts in ring 3, three MOVs, CALL, RET */
 #define USER_BRANCHES	3		/* IRETQ, CALL, RET */
 #define USER_KERNEL	25		/* 15 before IRETQ, then INT n, three MOV and AND, six POPs; CALL and RET are run()'s */
 #define USER_KBRANCHES	1		/* INT n */
 
-/* What the guest's entry code adds: CALL and RET; the instruction that exits does not retire. */
+/* What the guest's entry code adds: CALL and RET.  The instruction that exits does not retire. */
 #define GUEST_INSNS	2
 #define GUEST_BRANCHES	2
 
@@ -70,7 +72,7 @@ typedef _Bool bool;
 #define ALIGNED(n)	__attribute__((aligned(n)))
 #define PRINTF(n)	__attribute__((format(printf, n, (n) + 1)))
 
-/* Code to be measured: a symbol with a body in assembly; the RET is part of RUN_INSNS. */
+/* Code to measure: a symbol with a body in assembly.  RUN_INSNS includes the RET. */
 #define CODE(name, body) \
 	extern char name[]; \
 	asm(".pushsection .text\n.balign 16\n.globl " #name "\n" #name ":\n" body "\nret\n.popsection")
@@ -80,7 +82,7 @@ struct frame {
 	u64 vector, error, rip, cs, rflags, rsp, ss;
 };
 
-/* What the last PMI (or NMI) found; the handler fills it, tests compare. */
+/* What the last PMI or NMI found.  The handler fills it, tests compare it. */
 struct pmi {
 	u64 count, vector, rip, cpl, status, lvt;
 };
@@ -103,7 +105,7 @@ static inline struct cpu *cpu(void)
 extern char blocks[], gdt[], guest_vmx[], guest_svm[];
 static inline struct cpu *block(int n) { return (struct cpu *)(blocks + n * BLOCK); }
 
-/* Instructions that may fault return the vector, 0 if they did not; trap() puts it in RAX. */
+/* Instructions that may fault return the vector, or 0 without a fault; trap() puts it in RAX. */
 #define EXTABLE	".pushsection .extable, \"a\"\n.quad 1b, 2b\n.popsection"
 
 static inline u64 rdmsr(u32 msr)
@@ -173,7 +175,7 @@ void note(const char *fmt, ...) PRINTF(1);
 void die(const char *fmt, ...) PRINTF(1) __attribute__((noreturn));
 
 /* Traps */
-void set_gate(int vector, void *entry, int dpl);	/* an own entry, in assembly: nothing else runs */
+void set_gate(int vector, void *entry, int dpl);	/* in assembly: no other code runs */
 void reset_gate(int vector);				/* back to trap() */
 
 /* Local APIC */
@@ -188,18 +190,18 @@ void reset_gate(int vector);				/* back to trap() */
 #define APIC_TIMER_DIV	0x3e0
 u32 apic_read(u32 reg);
 void apic_write(u32 reg, u32 v);
-void x2apic_on(void);			/* this CPU, until the end */
+void x2apic_on(void);			/* for this CPU, for good */
 
-/* In ring 3, on the user stack: fn(a, b); returns what it returns. */
+/* Call fn(a, b) in ring 3, on the user stack, and return its result. */
 u64 in_user(void *fn, u64 a, u64 b);
 
-/* The other CPU: started at the first call. */
+/* Run a function on the other CPU, which the first call starts. */
 void ap_call(void (*fn)(void));
 void ap_wait(void);
 
 /*
- * Measure: WRMSR(msr, on), CALL code with RDI = arg, WRMSR(msr, off).  The code may change any register except RBP, R12,
- * R13, R14 and RSP.
+ * Measure: WRMSR(msr, on), CALL code with RDI = arg, WRMSR(msr, off).  The code may change any
+ * register except RBP, R12, R13, R14 and RSP.
  */
 void measure(u64 msr, u64 on, u64 off, void *code, u64 arg);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * From the reset vector to C in long mode, for the first CPU and the second; interrupt entry; measured calls.
+ * From the reset vector to C in long mode, for the first CPU and the second; interrupt entry;
+ * measured calls.
  *
- * The image is linked at 1 MiB and copied there by itself.  Its last 64 KiB are also what real mode sees at F000:0, and
- * its end is the end of the 4 GiB space: bare.lds gives the few names that the code needs before the copy.
+ * The image is linked at 1 MiB and copies itself there.  Its last 64 KiB are also what real mode
+ * sees at F000:0, and its end is the end of the 4 GiB space.  bare.lds defines the few names that
+ * the code needs before the copy.
  */
 #include "bare.h"
 #include "msr.h"
@@ -38,13 +40,13 @@ start32:
 	mov	$image, %edi
 	mov	$rom_dwords, %ecx
 	rep movsl
-	/* A reset keeps memory: what C expects to be zero must be made zero. */
+	/* A reset keeps memory, so clear what C expects to be zero. */
 	xor	%eax, %eax
 	mov	$bss_start, %edi
 	mov	$bss_dwords, %ecx
 	rep stosl
 
-	/* 4 GiB in 2 MiB pages, open to ring 3, the local APIC included. */
+	/* Map 4 GiB in 2 MiB pages for ring 3, too, including the local APIC. */
 	movl	$pdpt + 7, pml4
 	mov	$pdpt, %edi
 	mov	$pd + 7, %eax
@@ -92,7 +94,7 @@ start64:
 	call	cpu_start
 	ud2
 
-	/* Where the second CPU starts, copied to 8000H by ap_call(). */
+	/* The second CPU starts here; ap_call() copies it to 8000H. */
 	.globl ap_trampoline, ap_trampoline_end
 	.code16
 ap_trampoline:
@@ -149,8 +151,8 @@ measure_enabled:
 	ret
 
 	/*
-	 * in_user(rdi = fn, rsi = a, rdx = b).  RSP0 is where the stack stands, so that an interrupt in ring 3, and the
-	 * way back, land just below the saved registers.
+	 * in_user(rdi = fn, rsi = a, rdx = b).  RSP0 is set to the current stack pointer, so that
+	 * an interrupt in ring 3, and the way back, use the stack just below the saved registers.
 	 */
 	.globl in_user
 in_user:					/* kernel: */
@@ -177,7 +179,7 @@ user_entry:
 	call	*%rax
 	int	$V_USER_RETURN			/* kernel: */
 	.globl user_return
-user_return:				/* the frame was aligned: only RSP0 knows where the registers are */
+user_return:				/* the frame was aligned: find the registers by RSP0 */
 	mov	%rsp, %rbx
 	and	$-BLOCK, %rbx
 	mov	TSS_RSP0(%rbx), %rsp
@@ -189,7 +191,7 @@ user_return:				/* the frame was aligned: only RSP0 knows where the registers ar
 	pop	%rbp
 	ret
 
-	/* Guests start here with RDI as the host left it, and leave by the one instruction that always exits. */
+	/* Guests start here with the host's RDI, and leave by an instruction that always exits. */
 	.globl guest_vmx, guest_svm
 guest_vmx:
 	call	*%rdi

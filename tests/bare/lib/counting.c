@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* When a counter counts: rules that both vendors share.  Counters are numbered alike, selectors have the same flags. */
+/*
+ * When a counter counts: rules that both vendors share.  Counters have the same numbers, selectors
+ * the same flags.
+ */
 #include "pmu.h"
 #include "shared.h"
 
@@ -7,11 +10,11 @@ CODE(ten_nops, ".rept 10\n nop\n .endr");
 CODE(no_code, "");
 CODE(rep_100, "mov $shared_buffer, %edi\n mov $100, %ecx\n rep stosb");
 CODE(two_uds, "ud2\n ud2");
-/* In ring 3: a fault; an interrupt that it sends to itself (the local APIC is mapped for all). */
+/* In ring 3: a fault, and an interrupt to itself (the local APIC is mapped for ring 3). */
 CODE(user_ud, "ud2");
 CODE(user_ipi, "mov $0xfee00300, %eax\n movl $0x44041, (%rax)\n .rept 5\n nop\n .endr");
 CODE(sys_trip, "lea 1f(%rip), %rcx\n mov $2, %r11d\n sysretq\n 1: nop\n nop\n nop\n syscall\n sys_trip_back:");
-/* MOV, MOV, MOV, WRMSR of what the memory says to the register in EDI, two NOPs. */
+/* MOV, MOV, MOV, WRMSR of shared_value to the register in EDI, two NOPs. */
 CODE(write_msr, "mov %edi, %ecx\n mov shared_value, %eax\n mov shared_value + 4, %edx\n wrmsr\n nop\n nop");
 /* The difference of two reads: the first read itself, MOV, five NOPs. */
 #define TWO_READS(insn) insn "\n mov %eax, %esi\n .rept 5\n nop\n .endr\n " insn "\n sub %esi, %eax\n mov %rax, shared_value"
@@ -34,9 +37,9 @@ static void rings(void)
 	} rows[] = {
 		{ "code of the kernel", false, ten_nops, 10, 0, 0, 0 },
 		{ "IRETQ to ring 3, ten NOPs, INT n", true, ten_nops, 0, 0, 10, 0 },
-		/* LEA, MOV, SYSCALL here; SYSRET and three NOPs there. */
+		/* Kernel: LEA, MOV, SYSCALL; user: SYSRET and three NOPs. */
 		{ "SYSRET to ring 3, three NOPs, SYSCALL", false, sys_trip, 3, 1, 4, 1 },
-		/* UD2 itself retires nowhere; ADD here, the IRETQ that goes back counts where it arrives. */
+		/* UD2 does not retire.  ADD counts in the kernel, the IRETQ after it in ring 3. */
 		{ "a fault in ring 3", true, user_ud, 1, 0, 1, 1 },
 	};
 
@@ -65,7 +68,10 @@ static void rings(void)
 	}
 	reset_gate(6);
 
-	/* Two MOVs and five NOPs; the handler's IRETQ counts where it arrives; the interrupt itself is nothing. */
+	/*
+	 * Two MOVs and five NOPs, and the handler's IRETQ, which counts in ring 3.  The interrupt
+	 * counts nothing.
+	 */
 	sti();
 	is(count_arg(0, event(INSNS) | USR, in_user, (u64)user_ipi), USER_INSNS + 7 + 1, "USR: an interrupt in ring 3");
 	is(count_arg(1, event(BRANCHES) | USR, in_user, (u64)user_ipi), USER_BRANCHES + 1, "USR: branches, an interrupt in ring 3");
@@ -82,10 +88,11 @@ static void masks(void)
 		u64 want;
 	} rows[] = {
 		/* run()'s six instructions and ten NOPs: 16 ticks, one instruction each, two cycles each. */
-		{ "CMASK=1, instructions: ticks in which one retired", INSNS, CMASK(1), ten_nops, 16 },
+		{ "CMASK=1, instructions: ticks in which an instruction retires", INSNS, CMASK(1),
+		 ten_nops, 16 },
 		{ "CMASK=2, instructions: never two in a tick", INSNS, CMASK(2), ten_nops, 0 },
 		{ "CMASK=255, instructions: never", INSNS, CMASK(255), ten_nops, 0 },
-		{ "CMASK=1, cycles: one a tick, not two", CYCLES, CMASK(1), ten_nops, 16 },
+		{ "CMASK=1, cycles: one per tick, not two", CYCLES, CMASK(1), ten_nops, 16 },
 		{ "CMASK=2, cycles: still each tick", CYCLES, CMASK(2), ten_nops, 16 },
 		{ "CMASK=3, cycles: never three in a tick", CYCLES, CMASK(3), ten_nops, 0 },
 		{ "CMASK=3 INV, cycles: each tick has fewer", CYCLES, CMASK(3) | INV, ten_nops, 16 },
@@ -95,10 +102,13 @@ static void masks(void)
 		/* MOV, MOV, REP with 100 iterations: 99 ticks retire nothing. */
 		{ "CMASK=1 INV, instructions: ticks within a REP", INSNS, CMASK(1) | INV, rep_100, 99 },
 		{ "CMASK=1 INV, instructions: faulting instructions", INSNS, CMASK(1) | INV, two_uds, 2 },
-		{ "CMASK=1 INV EDGE, instructions: a REP is one stretch without", INSNS, CMASK(1) | INV | EDGE, rep_100, 1 },
-		{ "CMASK=1 INV EDGE, instructions: faults apart are two", INSNS, CMASK(1) | INV | EDGE, two_uds, 2 },
-		{ "CMASK=1, branches: as without", BRANCHES, CMASK(1), ten_nops, 2 },
-		{ "CMASK=1 EDGE, branches: CALL and RET apart", BRANCHES, CMASK(1) | EDGE, ten_nops, 2 },
+		{ "CMASK=1 INV EDGE, instructions: a REP is one edge", INSNS, CMASK(1) | INV | EDGE,
+		 rep_100, 1 },
+		{ "CMASK=1 INV EDGE, instructions: two separate faults are two edges", INSNS,
+		 CMASK(1) | INV | EDGE, two_uds, 2 },
+		{ "CMASK=1, branches: as without CMASK", BRANCHES, CMASK(1), ten_nops, 2 },
+		{ "CMASK=1 EDGE, branches: separate CALL and RET", BRANCHES, CMASK(1) | EDGE,
+		 ten_nops, 2 },
 		{ "CMASK=1 EDGE, branches: CALL and RET next to each other", BRANCHES, CMASK(1) | EDGE, no_code, 1 },
 	};
 	u64 straight, broken;
@@ -106,25 +116,28 @@ static void masks(void)
 	set_gate(6, skip_ud, 0);
 	for (u64 i = 0; i < ARRAY_SIZE(rows); i++)
 		is(count(i % pmu.gp, event(rows[i].event) | ALL | rows[i].flags, rows[i].code), rows[i].want, rows[i].rule);
-	/* Not asked: whether the first tick of all is an edge. */
+	/* The test does not check whether the very first tick is an edge. */
 	straight = count(0, event(INSNS) | ALL | CMASK(1) | EDGE, ten_nops);
 	broken = count(0, event(INSNS) | ALL | CMASK(1) | EDGE, two_uds);
-	is(broken - straight, 2, "CMASK=1 EDGE, instructions: one more stretch for each fault");
+	is(broken - straight, 2, "CMASK=1 EDGE, instructions: one more edge per fault");
 	reset_gate(6);
 }
 
 static void while_running(int n, u32 ctr, u32 sel, u32 index)
 {
-	/* The WRMSR of the counter retires after the write: itself, two NOPs, RET, run()'s three MOVs. */
+	/*
+	 * The WRMSR of the counter retires after the write: count it, two NOPs, RET, run()'s three
+	 * MOVs.
+	 */
 	shared_value = 1000;
 	is(count_arg(n, event(INSNS) | ALL, write_msr, ctr), 1000 + 1 + 2 + 1 + 3, "counter %d written while it counts", n);
 
-	/* First instructions: run()'s WRMSR and CALL, three MOVs; then branches: the RET. */
+	/* First instructions count: run()'s WRMSR and CALL, three MOVs.  Then branches: the RET. */
 	shared_value = event(BRANCHES) | ALL | EN;
 	is(count_arg(n, event(INSNS) | ALL, write_msr, sel), 5 + 1, "counter %d given another event while it counts", n);
 	shared_value = event(INSNS) | ALL;
 	is(count_arg(n, event(INSNS) | ALL, write_msr, sel), 5, "counter %d disabled by its selector: that WRMSR is not counted", n);
-	/* Nothing before; then the WRMSR, two NOPs, RET, three MOVs. */
+	/* Nothing counts before; then the WRMSR, two NOPs, RET, three MOVs. */
 	shared_value = event(INSNS) | ALL | EN;
 	is(count_arg(n, event(FAR) | ALL, write_msr, sel), 1 + 2 + 1 + 3, "counter %d selects instructions: that WRMSR is counted", n);
 
@@ -136,7 +149,7 @@ static void while_running(int n, u32 ctr, u32 sel, u32 index)
 
 static void together(void)
 {
-	const u64 want[] = { 16, 32, 2, 16, 32, 2, 16, 32 };	/* sixteen instructions; as ticks; CALL and RET */
+	const u64 want[] = { 16, 32, 2, 16, 32, 2, 16, 32 };	/* insns; cycles; CALL, RET */
 	const enum event which[] = { INSNS, CYCLES, BRANCHES };
 
 	pmu_clear();

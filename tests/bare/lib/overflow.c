@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Overflow of every counter: when, to what value, and what the status says. */
+/* Overflow of every counter: when it happens, the value after it, and the status. */
 #include "pmu.h"
 #include "shared.h"
 
@@ -8,8 +8,8 @@
 
 static const struct {
 	const char *rule;
-	u64 before;	/* events before the counter would pass 2^48 ... */
-	u64 after;	/* ... and where it ends, when TICKS events happen */
+	u64 before;	/* events to go to 2^48 ... */
+	u64 after;	/* ... and the value after TICKS events */
 	bool overflows;
 } rows[] = {
 	{ "from 0", 0, TICKS, false },
@@ -45,12 +45,12 @@ static void one(int n)
 	ctr_write(n, 0);
 	is(status(), bit, "counter %d: a write to it leaves its status bit", n);
 	run(no_code, 0);
-	is(status(), bit, "counter %d: counting on leaves its status bit", n);
+	is(status(), bit, "counter %d: more counting leaves its status bit", n);
 	wrmsr(pmu.set, pmu.all);
 	wrmsr(pmu.reset, bit);
-	is(status(), pmu.all & ~bit, "counter %d: its status bit is cleared apart", n);
+	is(status(), pmu.all & ~bit, "counter %d: its status bit is cleared alone", n);
 
-	/* The WRMSR that writes -1 retires after: it is the event that overflows. */
+	/* The WRMSR that writes -1 retires after the write: it is the event that overflows. */
 	pmu_clear();
 	pmu_set(n, config);
 	shared_value = MASK48;
@@ -63,7 +63,10 @@ void overflow(void)
 	for (int i = 0; i < counters(); i++)
 		one(counter(i));
 
-	/* Two a tick, one short of a multiple: 2^48 is passed, not met. */
+	/*
+	 * Two events per tick, and an odd number to go: the counter passes 2^48 in the middle of a
+	 * tick.
+	 */
 	pmu_clear();
 	pmu_set(0, event(CYCLES) | ALL);
 	ctr_write(0, MINUS(2 * TICKS - 1));
@@ -91,7 +94,7 @@ void overflow(void)
 	run(ten_nops, 0);
 	is(status(), pmu.all, "every counter overflows in the same tick: status");
 
-	/* One that is not enabled stays, at whatever value. */
+	/* A counter that is not enabled does not change, whatever its value. */
 	pmu_clear();
 	pmu_set(0, event(INSNS) | ALL);
 	ctr_write(0, MASK48);

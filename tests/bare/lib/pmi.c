@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The performance monitoring interrupt: which instruction it follows, how it is delivered, when it is not.  The vendors
- * differ in one rule: Intel masks the local APIC's entry when it delivers.
+ * The performance monitoring interrupt: which instruction it follows, how it is delivered, and when
+ * it is not.  The vendors differ in one rule: Intel masks the local APIC's entry on delivery.
  */
 #include "pmu.h"
 #include "shared.h"
@@ -10,14 +10,14 @@ extern char measure_enabled[];	/* the instruction after the WRMSR that enables, 
 
 CODE(nops_40, ".rept 40\n nop\n .endr");
 CODE(sti_nops, "sti\n nop\n nop\n nop\n cli");
-/* STI is the first, HLT the second. */
+/* STI is the first instruction, HLT the second. */
 CODE(halt, "sti\n hlt\n nop\n cli");
 CODE(halt_nmi, "nop\n hlt\n nop");
 CODE(loop_1000, "mov $1000, %ecx\n 1: dec %ecx\n jnz 1b");
 extern char rep_1000_insn[];
 CODE(rep_1000, "mov $shared_buffer, %edi\n mov $1000, %ecx\n rep_1000_insn: rep stosb");
 
-/* Counted before the code itself: run()'s WRMSR and CALL; in ring 3: IRETQ, three MOVs, CALL. */
+/* Events before the code: run()'s WRMSR and CALL; in ring 3: IRETQ, three MOVs, CALL. */
 #define BEFORE		2
 #define USER_BEFORE	5
 
@@ -25,7 +25,7 @@ static volatile struct pmi *seen(void) { return &cpu()->pmi; }
 
 static u32 masked(void) { return pmu.intel ? APIC_LVT_MASKED : 0; }
 
-/* Overflow at event number n. */
+/* Let counter n overflow after this number of events. */
 static void arm(int n, u64 config, u64 events)
 {
 	pmu_set(n, config | INT);
@@ -51,7 +51,7 @@ static void deliveries(u32 lvt, u64 vector, const char *how)
 
 		pmu_clear();
 		pmi_expect(lvt);
-		/* At the tenth NOP of forty. */
+		/* Overflow at the tenth NOP of forty. */
 		arm(n, event(INSNS) | ALL, (BEFORE + 10) * (n == FIXED(1) ? 2 : 1));
 		sti();
 		run(nops_40, 0);
@@ -72,8 +72,9 @@ static void deliveries(u32 lvt, u64 vector, const char *how)
 	cli();
 	check_pmi("overflow in ring 3", 1, vector, nops_40 + 10);
 	is(seen()->cpl, 3, "overflow in ring 3: interrupted there");
-	/* The handler's IRETQ arrives in ring 3: one more. */
-	is(ctr_read(0), USER_INSNS + 40 + 1 - (USER_BEFORE + 10), "overflow in ring 3: counting goes on");
+	/* The handler's IRETQ counts in ring 3: one more. */
+	is(ctr_read(0), USER_INSNS + 40 + 1 - (USER_BEFORE + 10),
+	   "overflow in ring 3: counting continues");
 
 	pmu_clear();
 	pmi_expect(lvt);
@@ -111,11 +112,11 @@ static void not_delivered(u32 lvt)
 	is(status(), pmu.global ? 1 : 0, "masked in the local APIC: the status bit is set");
 	apic_write(APIC_LVT_PC, lvt);
 	run(no_code, 0);
-	is(seen()->count, 0, "unmasked later: what was missed does not come back");
+	is(seen()->count, 0, "unmasked later: the missed interrupt does not come");
 	cli();
 }
 
-/* A second overflow while the first's masking stands, and after it is lifted. */
+/* A second overflow while the entry is masked by the first, and after it is unmasked. */
 static void again(u32 lvt)
 {
 	pmu_clear();
@@ -171,7 +172,7 @@ static void flags(void)
 	run(nops_40, 0);
 	check_pmi("IF=0: an NMI does not wait", 1, 2, nops_40 + 10);
 
-	/* STI itself overflows; the one instruction after it runs first. */
+	/* STI itself overflows; the instruction after it runs before the interrupt. */
 	pmu_clear();
 	pmi_expect(V_PMI);
 	arm(0, event(INSNS) | ALL, BEFORE + 1);
@@ -183,7 +184,7 @@ static void halted(u32 lvt, u64 vector, char *code, const char *how)
 {
 	pmu_clear();
 	pmi_expect(lvt);
-	/* Should the interrupt not come, the timer ends the test. */
+	/* If the interrupt does not come, the timer ends the test. */
 	apic_write(APIC_TIMER_DIV, 0xb);
 	apic_write(APIC_LVT_TIMER, V_TIMER);
 	apic_write(APIC_TIMER_INIT, 2000000);
@@ -193,7 +194,7 @@ static void halted(u32 lvt, u64 vector, char *code, const char *how)
 	check_pmi(how, 1, vector, code + 2);
 }
 
-/* While halted, time passes for the timer and not for the counters: no instruction, no cycle. */
+/* In HLT, time passes for the timer, but counters count neither instructions nor cycles. */
 static void halted_counts_nothing(void)
 {
 	u64 insns, cycles;
@@ -208,12 +209,14 @@ static void halted_counts_nothing(void)
 	run(halt, 0);
 	insns = ctr_read(0);
 	cycles = ctr_read(1);
-	/* HLT, the timer's handler: nothing that faults, no REP. */
+	/* HLT and the timer's handler: nothing faults, and there is no REP. */
 	is(cycles, 2 * insns, "cycles stop in HLT");
 	check(insns > RUN_INSNS + 4 && insns < 1000, "the timer's handler runs after HLT");
 }
 
-/* Sampling: the handler arms again.  A sample's IRETQ counts as the first of the next period. */
+/*
+ * Sampling: the handler sets the counter again.  Its IRETQ is the first event of the next period.
+ */
 #define PERIOD	97
 static void rearm(struct frame *f)
 {
@@ -226,7 +229,7 @@ static void rearm(struct frame *f)
 
 static void sampling(u32 lvt, const char *how)
 {
-	/* The loop: MOV, a thousand times DEC and JNZ. */
+	/* The loop: MOV, then a thousand times DEC and JNZ. */
 	u64 insns = USER_INSNS + 2001, samples = 1 + (insns - PERIOD) / (PERIOD - 1);
 
 	pmu_clear();
@@ -236,14 +239,17 @@ static void sampling(u32 lvt, const char *how)
 	sti();
 	run(in_user, (u64)loop_1000);
 	cli();
-	is(seen()->count, samples, "sampling as %s: one interrupt a period", how);
+	is(seen()->count, samples, "sampling as %s: one interrupt per period", how);
 	is(ctr_read(0), MINUS(PERIOD - 1 - (insns - PERIOD) % (PERIOD - 1)), "sampling as %s: what is left of the last period", how);
 }
 
 static u64 left;
 static void note_rcx(struct frame *f) { left = f->rcx; }
 
-/* Cycles overflow within a REP: it is interrupted between two iterations, goes on, and is one instruction. */
+/*
+ * Cycles overflow within a REP: it is interrupted between two iterations, continues, and is one
+ * instruction.
+ */
 static void within_rep(u32 lvt, u64 vector)
 {
 	/* IRETQ, MOVs, CALL; MOV, MOV; a hundred iterations, two cycles each. */
@@ -257,12 +263,13 @@ static void within_rep(u32 lvt, u64 vector)
 	sti();
 	run(in_user, (u64)rep_1000);
 	cli();
-	check_pmi("cycles overflow within a REP: the REP again", 1, vector, rep_1000_insn);
+	check_pmi("cycles overflow within a REP: the REP continues", 1, vector, rep_1000_insn);
 	is(left, 900, "cycles overflow within a REP: iterations left");
 	/* MOV, MOV, REP; the handler's IRETQ. */
 	is(ctr_read(1), USER_INSNS + 3 + 1, "an interrupted REP is one instruction");
-	/* All ticks: the 1000 iterations instead of one instruction. */
-	is(ctr_read(0), 2 * (USER_INSNS + 2 + 1000 + 1 - ticks), "an interrupted REP: an iteration a tick");
+	/* All ticks: 1000 iterations instead of one instruction. */
+	is(ctr_read(0), 2 * (USER_INSNS + 2 + 1000 + 1 - ticks),
+	   "an interrupted REP: one tick per iteration");
 }
 
 void pmis(void)

@@ -3,7 +3,7 @@
 #include "pmu.h"
 
 struct pmu pmu;
-static u64 v1_config;		/* without a global control the selector itself starts and stops */
+static u64 v1_config;		/* without a global control: for run() */
 static int v1_counter;
 
 static const u64 events[EVENTS][2] = {
@@ -22,9 +22,9 @@ static const u64 events[EVENTS][2] = {
 	[LLC_REFS]	= { 0x4f2e },
 	[LLC_MISSES]	= { 0x412e },
 	[SLOTS]		= { 0x01a4 },
-	[LOADS]		= { 0x81d0,	0x129 },	/* Intel: what modifies memory is a load, and a store */
+	[LOADS]		= { 0x81d0,	0x129 },	/* Intel: modifying is a load and a store */
 	[STORES]	= { 0x82d0,	0x229 },
-	[LOAD_STORES]	= { 0x83d0,	0x429 },	/* Intel: any; AMD: what modifies memory */
+	[LOAD_STORES]	= { 0x83d0,	0x429 },	/* Intel: any; AMD: modifying */
 };
 
 u64 event(enum event e) { return events[e][!pmu.intel]; }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The PMU of either vendor: where its registers are, what an event is called, and how to count a piece of code. */
+/*
+ * The PMU of either vendor: the addresses of its registers, the encodings of events, and functions
+ * to count a piece of code.
+ */
 #ifndef PMU_H
 #define PMU_H
 
@@ -7,9 +10,9 @@
 #include "msr.h"
 
 #define MASK48		(BIT(48) - 1)
-#define MINUS(n)	((0 - (u64)(n)) & MASK48)	/* n before the overflow */
+#define MINUS(n)	((0 - (u64)(n)) & MASK48)	/* n events to go */
 
-/* Selector bits; where they differ, the test of the vendor says so itself. */
+/* Selector bits.  The vendor's own tests cover the differences. */
 #define USR		BIT(16)
 #define OS		BIT(17)
 #define EDGE		BIT(18)
@@ -36,7 +39,7 @@
 /* AMD */
 #define PERF_CTL(n)		(MSR_F15H_PERF_CTL + 2 * (n))
 #define PERF_CTR(n)		(MSR_F15H_PERF_CTR + 2 * (n))
-#define L3_CTL(n) (MSR_F16H_L2I_PERF_CTL + 2 * (n)) /* and the counter after it */
+#define L3_CTL(n) (MSR_F16H_L2I_PERF_CTL + 2 * (n)) /* its counter is the next MSR */
 #define NB_CTL(n)		(MSR_F15H_NB_PERF_CTL + 2 * (n))
 #define LEGACY_CTL(n)		(MSR_K7_EVNTSEL0 + (n))
 #define LEGACY_CTR(n)		(MSR_K7_PERFCTR0 + (n))
@@ -67,20 +70,20 @@ u32 selector_msr(int n);
 u32 counter_msr(int n);		/* the full-width one */
 void ctr_write(int n, u64 v);		/* full width */
 u64 ctr_read(int n);
-u64 status(void);			/* overflow status; 0 where there is none */
+u64 status(void);			/* overflow status; 0 without such a register */
 
-/* Let all that is set count for the code; RUN_INSNS and RUN_BRANCHES come on top. */
+/* Let all counters that are set count the code; add RUN_INSNS and RUN_BRANCHES. */
 void run(void *code, u64 arg);
 
-/* From nothing: what counter n, set to config, counts in the code. */
+/* Clear the PMU, set counter n to config, and return what it counts in the code. */
 u64 count_arg(int n, u64 config, void *code, u64 arg);
 static inline u64 count(int n, u64 config, void *code) { return count_arg(n, config, code, 0); }
 
-/* Of a register, by writing one bit at a time: which bits WRMSR takes without #GP, which of those read back. */
+/* Write a register one bit at a time: the bits that cause no #GP, and those that read back. */
 u64 writable_bits(u32 msr);
 u64 kept_bits(u32 msr);
 
-/* PMI: unmask the local APIC's entry, either as vector V_PMI or as NMI; forget what was before. */
+/* Set the local APIC's entry for PMIs, to V_PMI or NMI, and clear what the handler has recorded. */
 void pmi_expect(u32 lvt);
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* RDPMC: every counter, everything beyond, and who may use it. */
+/* RDPMC: every counter, every other index, and privileges. */
 #include "pmu.h"
 #include "shared.h"
 
-/* In ring 3: the vector, or 100H when it read what it should. */
+/* In ring 3: return the vector, or 100H if the value is correct. */
 static u64 user_rdpmc(u64 index, u64 want)
 {
 	u64 v;

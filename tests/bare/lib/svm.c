@@ -6,7 +6,7 @@ u8 svm_vmcb[4096] ALIGNED(4096), svm_host[4096] ALIGNED(4096), svm_io_bitmap[3 *
 u8 svm_msr_bitmap[2 * 4096] ALIGNED(4096);
 static u8 save_area[4096] ALIGNED(4096);
 
-/* TR is not VMRUN's: VMLOAD brings the guest's, and the host's again. */
+/* VMRUN does not load TR: VMLOAD loads the guest's, and later the host's. */
 asm(".pushsection .text\n"
     ".globl svm_run, svm_after_stgi\n"
     "svm_run: mov $svm_vmcb, %eax\n vmload\n vmrun\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The smallest SVM guest: it shares the host's page tables, descriptor tables and code, has a block (stack, TSS) of its own,
- * and starts at guest_svm with RDI as the host has it: CALL *RDI, VMMCALL.
+ * The smallest SVM guest.  It shares the host's page tables, descriptor tables and code, and has
+ * its own block (stack, TSS).  It starts at guest_svm with the host's RDI: CALL *RDI, VMMCALL.
  */
 #ifndef SVM_H
 #define SVM_H
@@ -13,10 +13,10 @@ extern u8 svm_vmcb[4096], svm_io_bitmap[3 * 4096], svm_msr_bitmap[2 * 4096];
 #define VMCB(type, offset)	(*(type *)(svm_vmcb + (offset)))
 
 void svm_on(void);			/* EFER.SVME, once */
-void svm_new(void);			/* a fresh VMCB: VMMCALL exits, nothing else */
-u8 *svm_msr_byte(u32 msr, int *shift);	/* where the MSR's read bit is; the write bit is the next */
+void svm_new(void);			/* a new VMCB: only VMMCALL exits */
+u8 *svm_msr_byte(u32 msr, int *shift);	/* the MSR's read bit; the write bit is the next one */
 
 extern char svm_run[];			/* code for run() and measure(), the guest's code is the argument */
-extern char svm_after_stgi[];		/* in it: where what waited for GIF comes */
+extern char svm_after_stgi[];		/* interrupts that waited for GIF come here */
 
 #endif

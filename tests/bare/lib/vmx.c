@@ -37,7 +37,10 @@ void vmx_new(void)
 {
 	u64 region = (u64)vmcs;
 
-	/* What the last guest's VMCS held must not stay: only between two VMCLEARs is the region ours. */
+	/*
+	 * Clear what the last guest has left in the VMCS.  The region belongs to software only
+	 * between two VMCLEARs.
+	 */
 	asm volatile("vmclear %0" : : "m"(region) : "cc", "memory");
 	for (u64 i = 0; i < sizeof(vmx_msr_bitmap); i++)
 		vmx_msr_bitmap[i] = 0;

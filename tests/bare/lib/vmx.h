@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The smallest VMX guest: it shares the host's page tables, descriptor tables and code, has a block (stack, TSS) of its own,
- * and starts at guest_vmx with RDI as the host has it: CALL *RDI, VMCALL.
+ * The smallest VMX guest.  It shares the host's page tables, descriptor tables and code, and has
+ * its own block (stack, TSS).  It starts at guest_vmx with the host's RDI: CALL *RDI, VMCALL.
  */
 #ifndef VMX_H
 #define VMX_H
@@ -13,11 +13,14 @@
 #define ENTER_INSNS		3
 
 void vmx_on(void);		/* once */
-void vmx_new(void);		/* a fresh VMCS: nothing exits but what always does */
-void vmx_set(u32 field, u64 bits);	/* one of the four controls: what must be, and these bits */
-bool vmx_may(u32 field, u64 bits);	/* whether the controls allow them */
+void vmx_new(void);		/* a new VMCS: only what always exits does */
+void vmx_set(u32 field, u64 bits);	/* set a control: mandatory bits, and these */
+bool vmx_may(u32 field, u64 bits);	/* does the control allow these bits? */
 
-/* Code for run() and measure(), the guest's code is the argument; failed: flags of an entry that was refused. */
+/*
+ * Code for run() and measure(); the argument is the guest's code.  vmx_failed: flags of a refused
+ * entry.
+ */
 extern char vmx_launch[], vmx_resume[];
 extern struct vmx_failed { u8 invalid, valid; } vmx_failed;
 extern u8 vmx_msr_bitmap[4096];
