@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: also in a guest, user mode and kernel are counted apart.
+ * Rule: in a guest, too, user mode and kernel are counted separately.
  *
- * The user's part is exact.  The kernel's cannot be read right beside the machine's count, as tests/host/split.c does: RDPMC
- * exits, and so does what enables a counter.  So two measured regions are compared, one with more system calls than the other:
- * what they have in common, the way into and out of ioctl(), cancels.  What remains are interrupts of which one measured region
- * may have more, and on a perf-based vPMU the instructions that KVM emulates and counts by itself.  Of several tries the one
- * with the fewest instructions is taken.
+ * The user's part is exact.  The kernel's cannot be read right next to the machine's count, as
+ * tests/host/split.c does: RDPMC exits, and so does enabling a counter.  So compare two measured
+ * regions, one with more system calls than the other.  What they have in common, the way into and
+ * out of ioctl(), cancels.  What remains are interrupts, of which one region may have more, and
+ * with a perf-based vPMU the instructions that KVM emulates and counts itself.  Of several tries
+ * use the one with the fewest instructions.
  */
 #include "perf.h"
 
@@ -36,7 +37,10 @@ static uint64_t measure(enum privilege privilege, void (*run)(struct measured *s
 	fd = perf_open(&attr, 0, -1, -1);
 	must(fd >= 0, "a counter can be opened");
 	which = truth_index(TRUTH_INSNS_HOST_KERNEL, privilege == USER ? USER : KERNEL);
-	/* The first brings in pages; in some the kernel has another task in between, which the event does not count. */
+	/*
+	 * The first run has page faults.  In some runs the kernel runs another task in between,
+	 * which the event does not count.
+	 */
 	for (i = 0; i < 6; i++) {
 		ioctl(fd, PERF_EVENT_IOC_RESET, 0);
 		run(&s);
@@ -65,7 +69,7 @@ int main(void)
 	     (unsigned long long)counted[1], (unsigned long long)truth[0], (unsigned long long)truth[1]);
 	difference = truth[1] - truth[0];
 	check_between("kernel", counted[1] - counted[0], difference - difference / part, difference + difference / part,
-		      "the machine's count of what one has more than the other, within five percent, or a fifth on a slow host");
+		      "the machine's difference, within five percent, or a fifth on a slow host");
 	check(difference > (MANY - FEW) * 10, "kernel: a system call is more than ten instructions");
 	return check_done();
 }

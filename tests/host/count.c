@@ -2,8 +2,9 @@
 /*
  * Rule: a counter of user mode counts exactly what was executed there.
  *
- * Each row is a piece of code of which one knows how many instructions and branches it is.  The counter must agree to
- * the last one with the machine's own count, and this with the number known; interrupts alone may add to both, an IRET each.
+ * Each row is a piece of code with a known number of instructions and branches.  The counter must
+ * agree exactly with the machine's count, and the machine's count with the known number, except
+ * that each interrupt may add an IRET to both counts.
  */
 #include "perf.h"
 
@@ -51,7 +52,7 @@ static const struct {
 	const char *why;
 } rows[] = {
 	{ "nothing", nothing, 0, 0,
-	  "between two readings is just the frame: 9, with SYSRET as the one branch" },
+	  "only the frame is between two readings: 9, with SYSRET as the only branch" },
 	{ "loop", loop, 1 + 2 * N, N,
 	  "mov; dec and jnz each time, taken or not" },
 	{ "nops", nops, 1 + 99 * 1000, 1000,
@@ -59,14 +60,16 @@ static const struct {
 	{ "calls", calls, 1 + 4 * 10000 + 1, 3 * 10000 + 1,
 	  "mov; call, ret, dec, jnz; jmp" },
 	{ "repeats", repeats, 1 + 6 * 1000, 1000,
-	  "rep stosq of 512 words is one instruction and no branch" },
+	  "rep stosq of 512 words is one instruction and not a branch" },
 	{ "syscalls", syscalls, 1 + 5 * 1000 - 1000, 3000 - 1000,
-	  "mov, SYSRET, dec, jnz: SYSCALL counts where it leads, in the kernel, and SYSRET here" },
+	  "mov, SYSRET, dec, jnz: SYSCALL counts in the kernel, where it leads, and SYSRET here" },
 };
 
 #define MOST_IRETS	100
 
-/* One row by one event: perf beside the machine, and both beside what is known. */
+/*
+ * Count one row by one event: compare perf with the machine, and the machine with the known number.
+ */
 static void count(unsigned int row, const char *event, __u64 config, unsigned int index, const char *ends, unsigned int known)
 {
 	struct perf_event_attr attr = perf_attr(config, USER);
@@ -95,9 +98,11 @@ int main(void)
 	buffer[0] = 1;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		count(i, "instructions", PERF_COUNT_HW_INSTRUCTIONS, TRUTH_INSNS_HOST_KERNEL,
-		      "the machine's count: what one sees before and the other after is alike", rows[i].insns + MEASURE_INSNS);
+		      "the machine's count: each misses as much at one end as the other does",
+		      rows[i].insns + MEASURE_INSNS);
 		count(i, "branches", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, TRUTH_BRANCHES_HOST_KERNEL,
-		      "the machine's count: no branch is at the ends", rows[i].branches + MEASURE_BRANCHES);
+		      "the machine's count: there is no branch at the ends",
+		      rows[i].branches + MEASURE_BRANCHES);
 	}
 	return check_done();
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: Linux's PMU driver has every counter that the machine has, and all of them count at once.
+ * Rule: Linux's PMU driver has every counter of the machine, and all of them count at the same
+ * time.
  *
- * A group is scheduled as a whole or not at all.  The largest that is accepted is as large as the PMU has counters that
- * can count the event; all of its members must agree, and run all the time.
+ * perf schedules a group as a whole or not at all.  The largest group that it accepts has as many
+ * members as the PMU has counters for the event.  All members must agree and run all the time.
  */
 #include "perf.h"
 
@@ -17,7 +18,7 @@ static void __attribute__((noinline)) work(struct measured *s)
 	MEASURE(s, leader, which, "mov $100000, %%ecx\n1: dec %%ecx\n\tjnz 1b");
 }
 
-/* The counters that the PMU says to have: how many may count the event. */
+/* The number of counters that can count the event, by CPUID. */
 static unsigned int expected(uint64_t config)
 {
 	uint32_t r[4], a, d;
@@ -28,7 +29,7 @@ static unsigned int expected(uint64_t config)
 	a = r[0];
 	d = r[3];
 	note("perfmon version %u, %u general counters of %u bits, %u fixed", a & 0xff, a >> 8 & 0xff, a >> 16 & 0xff, d & 0x1f);
-	/* One of the fixed counters counts instructions as well, none counts branches. */
+	/* One of the fixed counters counts instructions, none counts branches. */
 	return (a >> 8 & 0xff) + (config == PERF_COUNT_HW_INSTRUCTIONS && (d & 0x1f));
 }
 
@@ -60,9 +61,10 @@ int main(void)
 			if (fds[n] < 0)
 				break;
 		}
-		must(n > 0, "there is a counter");
+		must(n > 0, "a counter can be opened");
 		snprintf(what, sizeof(what), "counters of %s", rows[i].name);
-		check_equal(what, n, expected(rows[i].config), "what CPUID says, and none is taken");
+		check_equal(what, n, expected(rows[i].config),
+			    "what CPUID says, and none is in use");
 		leader = fds[0];
 		TWICE {
 			ioctl(leader, PERF_EVENT_IOC_RESET, PERF_IOC_FLAG_GROUP);
@@ -79,11 +81,12 @@ int main(void)
 				wrong++;
 			}
 		}
-		/* The leader last: members that have lost it would go on by themselves. */
+		/* Close the leader last: members without it would continue alone. */
 		while (n)
 			close(fds[--n]);
 		snprintf(what, sizeof(what), "counters of %s that are wrong", rows[i].name);
-		check_equal(what, wrong, 0, "all count the same measured region, from the enabling of their group to its disabling");
+		check_equal(what, wrong, 0,
+			    "all count the same region, from enabling their group to disabling it");
 	}
 	return check_done();
 }

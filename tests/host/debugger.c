@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a debugger finds what it finds on hardware.
+ * Rule: a debugger sees the same as on hardware.
  *
- *	INT3	in pages that have just been written is told with the address after it, each time, beside a thread that samples
- *	steps	a child that is stepped through system calls stops at each of its instructions once; of a system call there is one
- *		stop, after it, and the kernel has nothing to say of traps of its own
+ *	INT3	in pages that have just been written traps with the address after it, each time,
+ in a
+ *		task that is sampled
+ *	steps	a child that is stepped through system calls stops once at each of its instructions;
+ *		a system call causes one stop, after it, and the kernel complains about no trap
  */
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -56,10 +58,11 @@ static void int3(void)
 	}
 	close(fd);
 	check_equal("INT3: traps", traps, PAGES, "one each");
-	check_equal("INT3: not told where they were", wrong, 0, "the address is that of the next instruction");
+	check_equal("INT3: wrong addresses", wrong, 0,
+		    "the address is that of the next instruction");
 }
 
-/* Steps from the first getppid() to the last: the loop is seven instructions. */
+/* The child's loop of getppid(). */
 static void __attribute__((noinline)) calls(void)
 {
 	uint64_t n = CALLS, number;
@@ -97,9 +100,10 @@ static void steps(void)
 		/* After the SYSCALL of the loop: 0f 05 90 90. */
 		calls_seen += (code & 0xffffffff) == 0x9090050f;
 	}
-	check(WIFEXITED(status) && !WEXITSTATUS(status), "the child has come to its end, in %lu steps", total);
+	check(WIFEXITED(status) && !WEXITSTATUS(status), "the child has ended, after %lu steps",
+	      total);
 	check_equal("stops after its system calls", calls_seen, CALLS, "one each");
-	check_equal("stops where it has just stopped", again, 0, "each step goes on");
+	check_equal("stops where it has just stopped", again, 0, "each step moves on");
 }
 
 int main(void)
@@ -109,7 +113,8 @@ int main(void)
 	trouble = log_lines(TROUBLE);
 	int3();
 	steps();
-	if (!check_equal("complaints of the kernel", log_lines(TROUBLE) - trouble, 0, "it knows what it has asked for"))
+	if (!check_equal("complaints of the kernel", log_lines(TROUBLE) - trouble, 0,
+			 "it expects all of these traps"))
 		log_say(TROUBLE);
 	return check_done();
 }

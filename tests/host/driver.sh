@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: Linux's own PMU driver comes up, with the counters that the machine has; in a guest, with those that KVM gives it.
+# Rule: Linux's own PMU driver starts with the counters that the machine has; in a guest, with those
+# that KVM gives the guest.
 
 . /lib/check.sh
 
-# field NAME: of what the driver prints about itself.
+# field NAME: a field of what the driver prints about itself.
 field() {
 	dmesg | sed -n "s/.*\.\.\. $1: *//p" | head -n 1
 }
@@ -25,12 +26,13 @@ if [ "$VENDOR" = intel ]; then
 	general=8 fixed=3 metrics=0 own=4 name=Intel
 	case $MODEL in
 	skylake_sp) general=4 ;;
-	# A fixed counter of slots, for which perf has no event that a perf-based vPMU could ask for, and PERF_METRICS.
+	# A fixed counter of slots, for which perf has no event that a perf-based vPMU could use,
+	# and PERF_METRICS.
 	icelake_sp | sapphire_rapids) fixed=4 metrics=1 own=5 ;;
 	esac
 	[ "$version" != default ] || version=$own
 	if [ "$ROLE" = guest ]; then
-		# QEMU does not show PERF_METRICS to guests that can be migrated.
+		# QEMU hides PERF_METRICS from guests that can be migrated.
 		metrics=0
 		[ "${VARIANT%-mediated}" != "$VARIANT" ] || fixed=3
 		[ "$version" -lt 2 ] || version=2
@@ -47,20 +49,21 @@ if [ "$VENDOR" = intel ]; then
 	check_equal "counters" "$(field 'generic registers')" $general "general counters"
 	check_equal "fixed counters" "$(field 'fixed-purpose events')" $fixed "instructions, cycles, reference cycles, slots"
 	check_equal "width" "$(field 'bit width')" 48 "bits"
-	check_equal "event mask" "$(field 'event mask')" "$control" "a bit a counter"
+	check_equal "event mask" "$(field 'event mask')" "$control" "one bit per counter"
 else
 	check "it is AMD's" sh -c 'dmesg | grep -q "Performance Events: .*AMD PMU driver"'
 	check_equal "counters" "$(field 'generic registers')" 6 "six core counters"
 	check_equal "width" "$(field 'bit width')" 48 "bits"
-	check_equal "event mask" "$(field 'event mask')" 000000000000003f "a bit a counter"
+	check_equal "event mask" "$(field 'event mask')" 000000000000003f "one bit per counter"
 	[ "$version" != default ] || version=2
-	# KVM of 6.1 does not pass PerfMonV2 on, and that of later bases only if QEMU is young enough to ask for it.
+	# KVM of 6.1 does not pass on PerfMonV2.  KVM of later bases does so only if QEMU is new
+	# enough to ask for it.
 	least=$version
 	if [ "$ROLE" != host ]; then
 		least=1
 		[ "$BASE" != 6.1 ] || version=1
 	fi
-	# Linux speaks of version 0 where there is no PerfMonV2.
+	# Linux prints version 0 if there is no PerfMonV2.
 	[ "$version" != 1 ] || version=0
 	[ "$least" != 1 ] || least=0
 	check_between "version" "$(field version)" "$least" "$version" "PerfMonV2, where it is passed on"

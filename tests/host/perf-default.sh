@@ -2,25 +2,27 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck disable=SC2094 # the file of errors is read when perf has failed, and not written then
 #
-# Rule: what people type works in a guest as on the host: perf stat and perf record without an event, perf record by frequency and
-# for all CPUs, more events than there are counters, each event by its generic name, and user mode, kernel, host and guest apart.
-# No event is "not supported" or "not counted", and numbers that one knows are right.
+# Rule: what people type works in a guest as on the host: perf stat and perf record without an
+# event, perf record by frequency and for all CPUs, more events than counters, each event by its
+# generic name, and user mode, kernel, host and guest separately.  No event is "not supported" or
+# "not counted", and numbers that can be known are correct.
 #
-# perf goes by time here: it asks for so many samples a second, and counters change hands with ticks.  The machine's usual clock
-# has 50 million instructions in a second: 12,500 between two of 4000 samples, fewer than a sample takes in a guest with a
-# perf-based vPMU, so perf makes its period smaller and smaller; and half of the time between two ticks goes by with changing
-# hands.  So these run with a clock as of a CPU that one can buy, a billion.
+# Here perf depends on time: it asks for a number of samples per second, and counters rotate with
+# ticks.  The machine's default clock has 50 million instructions per second.  That is 12,500
+# between two of 4000 samples, fewer than a sample takes in a guest with a perf-based vPMU, so perf
+# makes its period smaller and smaller; and half of the time between two ticks is spent on
+# rotation.  So these tests run with a clock like that of a real CPU, a billion.
 
 . /lib/check.sh
 
 index=1
 [ "$ROLE" = host ] || index=3
 
-# counted FILE EVENT: of what perf stat -x, has written.
+# counted FILE EVENT: the event's count in what perf stat -x, has written.
 counted() {
 	grep ",$2," "$1" | head -n 1 | cut -d, -f1
 }
-# share FILE: how much of the samples is in the loop, in percent.
+# share FILE: the samples in the loop, in percent.
 share() {
 	perf report -i "$1" --stdio -q 2> /dev/null | sed -n 's/^ *\([0-9]*\)\.[0-9]*%  *loop .*/\1/p' | head -n 1
 }
@@ -36,7 +38,8 @@ for event in cycles instructions branches branch-misses; do
 	check_equal "perf stat without an event: $event, ${value:-nothing}" $good 1 "a number"
 done
 
-# By generic names, one at a time; the loop is two million instructions, and in user mode nothing but it.
+# By generic names, one at a time.  The loop has two million instructions, and user mode has little
+# else.
 for event in cycles instructions ref-cycles bus-cycles branches branch-misses cache-references cache-misses; do
 	perf stat -x, -e $event:u -o one loop $index 1000000 > truth 2> errors
 	value=$(counted one $event:u)
@@ -51,16 +54,18 @@ for event in cycles instructions ref-cycles bus-cycles branches branch-misses ca
 		;;
 	cycles) check_between "$event:u" "$value" 4000000 4100000 "two in each of two million instructions" ;;
 	ref-cycles | bus-cycles)
-		# What has no such event says so on the host, too: of AMD's, Linux of 6.1 knows none.
+		# An event that does not exist is reported so on the host, too.  On AMD, Linux 6.1
+		# knows none.
 		[ "$VENDOR" = intel ] || [ "$value" -ge 0 ] || { note "$event: not on AMD"; continue; }
 		check_between "$event:u" "$value" 2000000 2100000 "one in each of two million instructions"
 		;;
 	branches) check_between "$event:u" "$value" 1000000 1010000 "a million of the loop" ;;
-	*) check_between "$event:u" "$value" 0 100000 "a number, and no large one" ;;
+	*) check_between "$event:u" "$value" 0 100000 "a small number" ;;
 	esac
 done
 
-# More events than counters: each gets its part of the time, and the loop is the same all the time.
+# More events than counters: each counts for part of the time, and the loop is the same all the
+# time.
 events=instructions:u
 for i in 1 2 3 4 5 6 7 8 9 10 11; do
 	events=$events,branches:u,instructions:u
@@ -70,11 +75,13 @@ perf stat -x, -e $events -o many loop $index 100000000 > truth 2> errors
 check_equal "23 events: not counted, or not supported" "$(grep -c -E '^<not' many)" 0 "they take turns"
 least=$(grep ',instructions:u,' many | cut -d, -f1 | sort -n | head -n 1)
 most=$(grep ',instructions:u,' many | cut -d, -f1 | sort -n | tail -n 1)
-# In a guest each turn of the counters takes exits, which are in one turn's time and not in another's: 5 %.
+# In a guest each rotation takes VM-exits, which are in the time of one turn and not of another:
+# allow 5 %.
 check_between "23 events: least instructions" "${least:-0}" 190000000 210000000 "scaled, of 200 million"
 check_between "23 events: most instructions" "${most:-0}" 190000000 210000000 "scaled, of 200 million"
 
-# Host and guest as modifiers: where this runs is the host of its own guests, of which there are none.
+# Host and guest as modifiers: the system that runs this is the host of its own guests, of which
+# there are none.
 perf stat -x, -e instructions:uH,instructions:uG -o modes loop $index 1000000 > truth 2> errors
 check_between "instructions:uH" "$(counted modes instructions:uH)" 2000000 2001000 "all of it"
 value=$(counted modes instructions:uG)
@@ -96,7 +103,7 @@ perf record -q -N -B -a -F 500 -o data loop $index 5000000 > truth 2> errors
 check_equal "for all CPUs: its status" $? 0 "it works"
 check_between "for all CPUs: share of the loop" "$(share data)" 10 100 "it runs"
 
-# rr does not start on newer models of Intel's unless this is on, in a guest as well.
+# On newer models of Intel, rr does not start unless freeze_on_smi is set, in a guest as well.
 smi=/sys/devices/cpu/freeze_on_smi
 if [ -e $smi ]; then
 	old=$(cat $smi)

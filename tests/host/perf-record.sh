@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck disable=SC2094 # the file of errors is read when perf has failed, and not written then
 #
-# Rule: Debian's perf record takes one sample each period of a known workload, and perf report finds them in its loop.
+# Rule: Debian's perf record takes one sample per period of a known workload, and perf report finds
+# the samples in the workload's loop.
 #
-# perf counts the instructions of the process, which are those that the workload reads from the machine, and 23; the
-# number of samples is this divided by the period.
+# perf counts the instructions of the process: those that the workload reads from the machine, plus
+# 23.  The number of samples is this count divided by the period.
 
 . /lib/check.sh
 
 index=1
 [ "$ROLE" = host ] || index=3
-# A host that watches itself takes so long for an exit that a timer of its guest is always due, and sampled.
+# A host that checks itself takes so long for a VM-exit that a guest's timer has always expired, and
+# its interrupt is sampled.
 least=90
 case $VARIANT in *-debug*) least=50 ;; esac
 

@@ -3,18 +3,20 @@
 #
 # Rule: what Debian's perf stat prints for a process is what the machine executed for it.
 #
-# The workload knows its own instructions and branches from the machine, up to a frame: 23 instructions, of which 3 are
-# branches (the returns from execve(), from the page fault of its first instruction, and from write()); tests/rootfs/loop.c.
+# The workload reads its own instructions and branches from the machine, except those of a frame: 23
+# instructions, of which 3 are branches (the returns from execve(), from the page fault of its first
+# instruction, and from write()).  See tests/rootfs/loop.c.
 
 . /lib/check.sh
 
 index=1
 [ "$ROLE" = host ] || index=3
-# A host that watches itself takes so long for an exit that timers of its guest come in the frame too: an IRET each.
+# A host that checks itself takes so long for a VM-exit that a guest's timers expire in the frame,
+# too: an IRET each.
 irets=0
 case $VARIANT in *-debug*) irets=10 ;; esac
 
-# counted EVENT: of the last perf stat.
+# counted EVENT: the event's count by the last perf stat.
 counted() {
 	grep ",$1," counts | cut -d, -f1
 }

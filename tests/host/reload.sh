@@ -1,18 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: scripts/cmd/reload replaces KVM's modules, or says why not and leaves KVM in force; it unloads nothing before it knows
-# that the new ones are for this kernel, that Secure Boot takes them, and that no guest runs.
+# Rule: scripts/cmd/reload replaces KVM's modules, or says why not and leaves KVM in use.  It
+# unloads nothing before it knows that the new modules are for this kernel, that Secure Boot accepts
+# them, and that no guest runs.
 
 . /lib/check.sh
 
 release=$(uname -r)
-# shellcheck disable=SC2153 # of the environment
+# shellcheck disable=SC2153 # set by the environment
 vendor=kvm-$VENDOR
 own=/lib/modules/$release/kernel/arch/x86/kvm
 probe=/sys/module/kvm/parameters/halt_poll_ns
 
-# What an installed kernel looks like, and a directory of new modules.
+# Make what an installed kernel has, and a directory of new modules.
 for applet in modprobe modinfo id readlink od depmod strings dd tail; do
 	ln -sf busybox /bin/$applet
 done
@@ -22,15 +23,16 @@ depmod "$release"
 cp /lib/modules/kvm.ko "/lib/modules/$vendor.ko" /tmp/new/
 cp /tmp/new/*.ko /tmp/bad/
 
-# forge MODULE OLD NEW: /tmp/bad/MODULE with other words, as long, for what kernel it is.  (sed would take minutes here.)
+# forge MODULE OLD NEW: /tmp/bad/MODULE for another kernel: NEW, as long as OLD, in its vermagic.
+# (sed would take minutes here.)
 forge() {
 	cp "/tmp/new/$1" /tmp/bad/
-	# shellcheck disable=SC2046 # the first word is where it is
+	# shellcheck disable=SC2046 # the first word is the offset
 	set -- "/tmp/bad/$1" "vermagic=$2" "vermagic=$3" $(strings -t d "/tmp/bad/$1" | grep "vermagic=$2")
 	printf '%s' "$3" | dd of="$1" bs=1 seek="$4" conv=notrunc 2> /dev/null
 }
 
-# The modules that are in use know this number; fresh ones have their own.
+# Modules in use have this number; newly loaded ones have their default.
 number() {
 	echo 12345 > $probe
 }
@@ -39,7 +41,7 @@ fresh() {
 	[ "$(cat $probe)" = 12345 ] && echo kept && return
 	echo gone
 }
-# try WHAT STATUS STATE SAYS COMMAND...: run it, and look at all that it leaves.
+# try WHAT STATUS STATE SAYS COMMAND...: run the command and check its results.
 try() {
 	what=$1 status=$2 state=$3 says=$4
 	shift 4
@@ -72,7 +74,7 @@ mkdir -p /tmp/sys/kernel/security
 echo 'none [integrity] confidentiality' > /tmp/sys/kernel/security/lockdown
 try "locked down, not signed" 1 kept "Secure Boot is on" env KVMPMU_SYS=/tmp/sys reload /tmp/new
 
-# Found out only when they are loaded: the first, and the second.
+# Modules that fail only when they are loaded: the first, then the second.
 forge kvm.ko "$release SMP" "$release UPS"
 cp "/tmp/new/$vendor.ko" /tmp/bad/
 try "a kvm.ko that does not load" 1 fresh "kvm does not load: .*; KVM is the kernel's own again" reload /tmp/bad

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: a counter with a period gives one sample each period, none lost and none twice, and counts as if it had none.
+ * Rule: a counter with a period gives one sample per period, none lost and none twice, and counts
+ * as without a period.
  *
- * The number of samples is what was counted divided by the period: perf counts on from where the counter stood when it
- * was stopped, so that what comes after an overflow belongs to the next period.
+ * The number of samples is the count divided by the period: perf continues counting from the value
+ * at which the counter was stopped, so that events after an overflow belong to the next period.
  */
 #include "perf.h"
 
@@ -17,7 +18,7 @@ struct ring {
 static uint64_t which;
 static int fd;
 
-/* 2 * 1000000 instructions, a million branches. */
+/* 2 * 1000000 instructions, 1000000 branches. */
 static void __attribute__((noinline)) work(struct measured *s)
 {
 	MEASURE(s, fd, which,
@@ -85,7 +86,10 @@ int main(void)
 		attr.sample_type = PERF_SAMPLE_IP;
 		attr.wakeup_events = 1 << 30;
 		which = truth_index(rows[i].truth, USER);
-		/* The first time warms up; a new event then, because reset does not put its period back. */
+		/*
+		 * The first run brings in pages.  Open a new event for the second, because a reset
+		 * does not restart the period.
+		 */
 		TWICE {
 			memset(&ring, 0, sizeof(ring));
 			fd = perf_open(&attr, 0, -1, -1);
@@ -105,8 +109,8 @@ int main(void)
 		snprintf(what, sizeof(what), "%s: lost", rows[i].name);
 		check_equal(what, ring.lost, 0, "the ring is large enough");
 		snprintf(what, sizeof(what), "%s: throttled", rows[i].name);
-		check_equal(what, ring.throttled, 0, "so few samples are no reason");
-		/* A guest's PMI may come late and find the kernel: perf of the host has to forward it. */
+		check_equal(what, ring.throttled, 0, "there are too few samples for that");
+		/* A guest's PMI may come late, in the kernel: the host's perf has to forward it. */
 		snprintf(what, sizeof(what), "%s: samples elsewhere", rows[i].name);
 		check_between(what, ring.elsewhere, 0, !in_guest() ? 0 : ring.samples / (on_slow_host() ? 2 : 10),
 			      "everything else is far shorter than a period");

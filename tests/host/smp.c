@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: each of two CPUs has counters of its own, and a task's counter goes with it from one CPU to the other; in a guest
- * with two of them as well.
+ * Rule: each of two CPUs has its own counters, and a task's counter follows the task from one CPU
+ * to the other.  That also holds in a guest with two CPUs.
  */
 #include <sys/wait.h>
 
@@ -17,7 +17,7 @@ static void __attribute__((noinline)) loop(struct measured *s)
 
 static const uint64_t __attribute__((used)) masks[2] = { 1, 2 };
 
-/* 100 times sched_setaffinity() to the other CPU, and 1000 iterations there. */
+/* 100 times: sched_setaffinity() to the other CPU, and 1000 iterations there. */
 static void __attribute__((noinline)) wander(struct measured *s)
 {
 	MEASURE(s, fd, which,
@@ -43,7 +43,7 @@ static void run_on(int cpu)
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	must(!sched_setaffinity(0, sizeof(set), &set), "this CPU can be had");
+	must(!sched_setaffinity(0, sizeof(set), &set), "this CPU can be chosen");
 }
 
 static int open_on(pid_t pid, int cpu)
@@ -63,7 +63,7 @@ int main(void)
 	char what[64];
 	pid_t child;
 
-	check_equal("CPUs of the machine", mark_read(TRUTH_CPUS), 2, "asked for in tests/list");
+	check_equal("CPUs of the machine", mark_read(TRUTH_CPUS), 2, "as tests/list asks");
 	check_equal("CPUs of Linux", sysconf(_SC_NPROCESSORS_ONLN), 2, "all of the machine's");
 	which = truth_index(TRUTH_INSNS_HOST_KERNEL, USER);
 
@@ -79,9 +79,9 @@ int main(void)
 		}
 		snprintf(what, sizeof(what), "counter of CPU %d, which is busy", cpu);
 		check_equal(what, perf_read(fd), s.after - s.before,
-			    "the machine's count: nobody else is in user mode");
+			    "the machine's count: no other task is in user mode");
 		snprintf(what, sizeof(what), "counter of CPU %d, which is idle", !cpu);
-		check_equal(what, perf_read(other), 0, "nobody is there");
+		check_equal(what, perf_read(other), 0, "no task runs there");
 		close(fd);
 		close(other);
 	}
@@ -91,19 +91,23 @@ int main(void)
 		ioctl(fd, PERF_EVENT_IOC_RESET, 0);
 		wander(&s);
 	}
-	check_equal("a task's counter on its way", perf_read(fd), s.after - s.before,
-		    "the machine's count, whichever CPU");
-	check_between("a task on its way, known", s.after - s.before, MEASURE_INSNS + 1 + 100 * 2011, MEASURE_INSNS + 1 + 100 * 2011 + 400,
-		      "11 (SYSRET among them) and 2 for each of 1000 iterations, 100 times, an IRET an interrupt");
+	check_equal("a task's counter across moves", perf_read(fd), s.after - s.before,
+		    "the machine's count, on either CPU");
+	check_between("a task across moves, known", s.after - s.before,
+		      MEASURE_INSNS + 1 + 100 * 2011, MEASURE_INSNS + 1 + 100 * 2011 + 400,
+		      "100 times 11, with SYSRET, and 2 per iteration; an IRET per interrupt");
 	close(fd);
 
-	/* Both at once, each with its own work: what one CPU does is not seen by the other. */
+	/*
+	 * Both CPUs at the same time, each with its own work: a counter does not count the other
+	 * CPU.
+	 */
 	for (cpu = 0; cpu < 2; cpu++) {
 		both[cpu] = open_on(-1, cpu);
 		ioctl(both[cpu], PERF_EVENT_IOC_ENABLE, 0);
 	}
 	child = fork();
-	must(child >= 0, "a second task can be had");
+	must(child >= 0, "a second task");
 	run_on(child ? 0 : 1);
 	fd = both[child ? 0 : 1];
 	start[!child] = perf_read(fd);
@@ -113,7 +117,8 @@ int main(void)
 	if (!child)
 		_exit(start[1] < 6000000 || start[1] > 6060000);
 	must(waitpid(child, &status, 0) == child, "the second task ends");
-	check_between("CPU 0, both busy", start[0], 4000000, 4040000, "two million iterations, and what reads the counter");
+	check_between("CPU 0, both busy", start[0], 4000000, 4040000,
+		      "two million iterations, and reading the counter");
 	check_equal("CPU 1, both busy", status, 0, "six million instructions, at most one percent more");
 	return check_done();
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rule: what is executed in user mode and in the kernel is counted apart, and an instruction that changes from one to the
- * other counts where it leads.
+ * Rule: user mode and the kernel are counted separately, and an instruction that changes from one
+ * to the other counts where it leads.
  *
- * The counters are read with RDPMC right beside the machine's own count, so that nothing of perf is in between; the kernel's
- * part is then as exact as the user's.  RDPMC would exit from a guest, so this is for the host; tests/guest/split.c is its twin.
+ * The test reads the counters with RDPMC right next to the machine's count, so that nothing of perf
+ * is in between.  Then the kernel's part is as exact as the user's.  RDPMC may exit from a guest,
+ * so this is for the host; tests/guest/split.c is its counterpart.
  */
 #include "perf.h"
 
@@ -23,7 +24,7 @@ static struct counter open_counter(enum privilege privilege)
 
 	attr.disabled = 0;
 	attr.pinned = 1;
-	/* Of the CPU, not of this task: the machine's count has the kernel's threads in it, too. */
+	/* Count the CPU, not this task: the machine's count includes kernel threads. */
 	c.fd = perf_open(&attr, -1, 0, -1);
 	must(c.fd >= 0, "a counter can be opened");
 	c.page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, c.fd, 0);
@@ -34,8 +35,9 @@ static struct counter open_counter(enum privilege privilege)
 }
 
 /*
- * RDPMC; a reading; CALLS times getppid(); RDPMC; a reading.  The counter's delta includes what is after the first RDPMC,
- * the machine's what is from the first reading on: both times the same six instructions are in between, and cancel.
+ * RDPMC; a reading; CALLS times getppid(); RDPMC; a reading.  The counter's delta includes what
+ * comes after the first RDPMC, the machine's what comes from the first reading on.  The same six
+ * instructions are in between both times, and cancel.
  */
 static void __attribute__((noinline)) measure(uint32_t pmc, uint64_t which, uint64_t *counted, uint64_t *truth)
 {
@@ -92,10 +94,11 @@ int main(void)
 				&counted, &truth);
 		switch (rows[i].privilege) {
 		case USER:
-			check_equal("user", counted, truth, "both deltas hold the same instructions");
+			check_equal("user", counted, truth,
+				    "both deltas have the same instructions");
 			/* mov, SYSRET, dec, jnz; and the frame: rdpmc to reading and mov to mov. */
 			check_between("user, known", counted, 4 * CALLS + 9, 4 * CALLS + 9 + 20,
-				      "mov, SYSRET, dec, jnz each time, 9 of the frame, and an IRET an interrupt");
+				      "per call mov, SYSRET, dec, jnz; 9 of the frame; IRETs");
 			user = counted;
 			break;
 		case KERNEL:
@@ -105,10 +108,10 @@ int main(void)
 			break;
 		case BOTH:
 			part = counted - truth;
-			check_between("both less kernel", part, 4 * CALLS + 9, 4 * CALLS + 9 + 20,
+			check_between("both minus kernel", part, 4 * CALLS + 9, 4 * CALLS + 9 + 20,
 				      "what is not the kernel's is the user's");
 			check_between("both", counted, (user + kernel) / 2, (user + kernel) * 2,
-				      "the sum of the two, but for interrupts and what they wake");
+				      "their sum, except interrupts and the tasks that they wake");
 			break;
 		}
 		close(c.fd);

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rule: perf stat --topdown shows where the slots of a CPU with PERF_METRICS go, by Linux's own driver: four parts that are all of
-# them, and known parts of known code.
+# Rule: perf stat --topdown shows where the slots of a CPU with PERF_METRICS go, by Linux's own
+# driver: four parts that add up to all slots, and the known parts of known code.
 . /lib/check.sh
 
-# The number in perf's line of an event.
+# The number in perf's line for an event.
 value() {	# event
 	sed -n "s/^\([0-9]*\),,$1,.*/\1/p" /tmp/topdown | head -n 1
 }
@@ -26,7 +26,8 @@ for part in retiring bad-spec fe-bound be-bound; do
 	sum=$((sum + $(value topdown-$part)))
 done
 check_between "the sum of the four, of a thousand slots" $((sum * 1000 / slots)) 980 1000 "perf rounds each down, by a 255th"
-# Two instructions a turn, of which one is a taken branch: half of the slots retire, two of sixteen are lost to the branch.
+# Two instructions per iteration, one of them a taken branch: half of the slots retire, two of
+# sixteen are lost to the branch.
 check_between "retiring, of a thousand" $(($(value topdown-retiring) * 1000 / slots)) 480 505 "half of them"
 check_between "front end, of a thousand" $(($(value topdown-fe-bound) * 1000 / slots)) 110 130 "two slots of each taken branch"
 check_between "bad speculation, of a thousand" $(($(value topdown-bad-spec) * 1000 / slots)) 0 20 "a loop is predicted"
