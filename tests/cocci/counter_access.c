@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What counter_access.cocci must find: the lines that say "bad", and no others. */
+/* counter_access.cocci must find the lines that say "bad", and no others. */
 
 static u64 pmc_read_counter(struct kvm_pmc *pmc)
 {

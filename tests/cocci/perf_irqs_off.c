@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What perf_irqs_off.cocci must find: the lines that say "bad", and no others. */
+/* perf_irqs_off.cocci must find the lines that say "bad", and no others. */
 
 static void pmc_look(struct kvm_pmc *pmc)
 {

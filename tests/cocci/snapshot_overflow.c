@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What snapshot_overflow.cocci must find: the lines that say "bad", and no others. */
+/* snapshot_overflow.cocci must find the lines that say "bad", and no others. */
 
 static void kvm_pmu_incr_counter(struct kvm_pmc *pmc)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For tests/vm/watchdog.c: keeps a CPU in the kernel with IRQs off, for so many ticks of its TSC; the CPU that
- * loads this module, or the first one that comes by the tracepoint of KVM's that is named.
+ * For tests/vm/watchdog.c: keep a CPU in the kernel with IRQs off for this number of ticks of its
+ * TSC. That is the CPU that loads this module, or the first one that reaches the named tracepoint
+ * of KVM.
  */
 #include <linux/atomic.h>
 #include <linux/compiler.h>
@@ -25,13 +26,16 @@ static void stick(void)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	/* No cpu_relax(): the machine goes on with another CPU at a PAUSE, and this one's cycles take long. */
+	/*
+	 * Do not use cpu_relax(): at a PAUSE the machine continues with another CPU, and this one's
+	 * cycles take long.
+	 */
 	while (get_cycles() < end)
 		barrier();
 	local_irq_restore(flags);
 }
 
-/* Whatever the tracepoint has to say. */
+/* For any tracepoint: its arguments are not used. */
 static void probe(void *data)
 {
 	if (!atomic_xchg(&stuck, 1))

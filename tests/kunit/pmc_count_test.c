@@ -2,15 +2,15 @@
 /*
  * KUnit tests of the arithmetic of a virtual counter (arch/x86/kvm/pmc_count.h).
  *
- * The same header is proved in user space (tests/proof); here is shown that
- * what was proved is what this kernel's compiler makes of it.
+ * The same header is proved in user space (tests/proof); this shows that what
+ * was proved is what this kernel's compiler makes of it.
  */
 #include <kunit/test.h>
 #include <linux/module.h>
 
 #include "pmc_count.h"
 
-/* Of AMD and most of Intel 48, of older ones 40 and 32; the ends of what the header allows. */
+/* AMD and most of Intel have 48, older CPUs 40 and 32; 1 and 63 are the header's limits. */
 static const unsigned int widths[] = { 1, 31, 32, 40, 48, 63 };
 
 static u64 mask_of(unsigned int i)
@@ -18,7 +18,7 @@ static u64 mask_of(unsigned int i)
 	return (1ULL << widths[i]) - 1;
 }
 
-/* Values that have a border nearby, in a counter of this width. */
+/* Values near a border of a counter of this width. */
 static u64 interesting(unsigned int n, u64 mask)
 {
 	const u64 values[] = { 0, 1, 2, mask / 2, mask / 2 + 1, mask - 1, mask };
@@ -63,12 +63,14 @@ static void write_offsets(struct kunit *test)
 
 				KUNIT_EXPECT_EQ(test, pmc_count_read(base, perf[p], 0, mask), v);
 
-				/* Nothing has happened since: whatever perf had counted, nothing wraps. */
+				/* No event since: nothing wraps, whatever perf had counted. */
 				count = pmc_count_consume(base, perf[p], 0, mask);
 				KUNIT_EXPECT_EQ(test, count.base, v);
 				KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, false));
 
-				/* And the last event before the end does not, but the next does. */
+				/*
+				 * The last event before the overflow does not wrap, the next does.
+				 */
 				count = pmc_count_consume(base, perf[p] + (mask - v), 0, mask);
 				KUNIT_EXPECT_EQ(test, count.base, mask);
 				KUNIT_EXPECT_FALSE(test, count.perf_wrapped);
@@ -109,7 +111,7 @@ static void emulated_events_wrap(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, count.base, mask);
 		KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, false));
 
-		/* As many as there are values: the counter ends where it began. */
+		/* As many events as there are values: the counter ends where it began. */
 		count = pmc_count_consume(mask / 2, 0, mask + 1, mask);
 		KUNIT_EXPECT_EQ(test, count.base, mask / 2);
 		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, true));
@@ -127,14 +129,14 @@ static void perf_goes_first(struct kunit *test)
 		if (mask == 1)
 			continue;
 
-		/* perf wraps it, and has said so; two emulated events on top wrap nothing. */
+		/* perf wraps it and has reported that; two more emulated events wrap nothing. */
 		count = pmc_count_consume(mask, 1, 2, mask);
 		KUNIT_EXPECT_EQ(test, count.base, 2ULL);
 		KUNIT_EXPECT_FALSE(test, count.emulated_wrapped);
 		KUNIT_EXPECT_FALSE(test, pmc_count_owes(count, true));
 		KUNIT_EXPECT_TRUE(test, pmc_count_owes(count, false));
 
-		/* perf takes it to its end, the emulated event beyond. */
+		/* perf brings it to its highest value, the emulated event beyond. */
 		count = pmc_count_consume(mask - 1, 1, 1, mask);
 		KUNIT_EXPECT_EQ(test, count.base, 0ULL);
 		KUNIT_EXPECT_FALSE(test, count.perf_wrapped);
@@ -162,13 +164,13 @@ static void period_is_what_wraps(struct kunit *test)
 	}
 }
 
-/* A counter of three bits beside one that is incremented event by event. */
+/* Compare a counter of three bits with one that is incremented event by event. */
 static void as_one_by_one(struct kunit *test)
 {
 	const u64 mask = 7;
 	unsigned int n, k;
 
-	/* All of 8 values, 15 counts of perf before, 8 since, 8 emulated events. */
+	/* All combinations of 8 values, 15 counts of perf before, 8 since, 8 emulated events. */
 	for (n = 0; n < 8 * 15 * 8 * 8; n++) {
 		unsigned int value = n % 8, before = n / 8 % 15, perf = n / 120 % 8, emulated = n / 960;
 		u64 base = pmc_count_write(value, before, mask);

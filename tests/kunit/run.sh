@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: KUnit finds nothing wrong with pmc_count.h and the watchdog of a mediated vPMU.
+# Rule: KUnit finds no fault in pmc_count.h.
 #
-# Each such module in /lib/kunit has one suite of its own name less "_test"; what KUnit
-# has to say of it is in debugfs, one line a case, indented by four.
+# Each such module in /lib/kunit has one suite, named like the module without
+# "_test".  KUnit's results are in debugfs, one line per case, indented by four.
 
 . /lib/check.sh
 

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: what the base's own selftest of this name checks holds, and of what it has planned nothing is missing.
+# Rule: the base's selftest of this name passes, and gives all results that it has planned.
 #
 # run.sh NAME
 #
-# A selftest says TAP, or nothing but what went wrong; its exit status is 0, or 4 if it does not want to run here.
+# A selftest prints TAP, or only what went wrong.  Its exit status is 0, or 4 if it does not want to
+# run here.
 
 . /lib/check.sh
 
@@ -38,7 +39,7 @@ planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' out)
 check_equal "results" $results "${planned:-0}" "what the selftest plans, if it says TAP"
 check_equal "exit status of $1" $status 0 "it has passed"
 
-# How far it came; what it says of a failure comes last.
+# Report how far it came.  It prints the reason of a failure last.
 lines=1
 [ $status -eq 0 ] || lines=40
 tail -n $lines out > last
