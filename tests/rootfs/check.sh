@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-# Results of a shell test by the verdict channel.  Source it first; end with check_done.
+# Report results of a shell test on the verdict channel.  Source it first; end with check_done.
 #
 #	check_equal WHAT GOT WANT WHY
 #	check_between WHAT GOT LEAST MOST WHY
-#	check WHAT COMMAND...		its exit status is the result
-#	note TEXT			a diagnostic
-#	skip WHY			nothing to test here: ends the test
-#	must WHAT COMMAND...		what the test cannot do without: ends the test if it fails
-#	check_done			the plan; exits
+#	check WHAT COMMAND...		exit status 0 is a good result
+#	note TEXT			report a diagnostic
+#	skip WHY			end the test: there is nothing to test here
+#	must WHAT COMMAND...		end the test if this fails, on which it depends
+#	check_done			print the plan and exit
 
 check_count=0
 check_failed=0

@@ -3,18 +3,20 @@
 /*
  * A workload for perf: loop INDEX ITERATIONS [SYSCALLS]
  *
- * INDEX is the machine's count of instructions in user mode, 1 in a host and 3 in a guest.  Executes dec and jnz so many
- * times, then getppid() so many times, between the marks "begin" and "end", and between two readings of the machine's
- * counts of instructions and branches.  Writes the differences of the readings, branches and instructions, to standard
- * output, eight bytes each.
+ * INDEX is the machine's count of instructions in user mode, 1 in a host and 3 in a guest.  Execute
+ * dec and jnz ITERATIONS times, then getppid() SYSCALLS times, between the labels "begin" and "end"
+ * of the magic instruction, and between two readings of the machine's counts of instructions and
+ * branches.  Write the differences of the readings, branches and instructions, to standard output,
+ * eight bytes each.
  *
- * What "perf stat" counts of this process in user mode, beyond these differences and beyond its marks:
+ * What "perf stat" counts of this process in user mode beyond these differences and beyond the
+ * labels:
  *
- *				readings  marks
+ *				readings  labels
  *	instructions:u		1	  1	the return to user mode out of execve()
  *				1	  1	the return from the page fault of the first instruction
- *				7	  2	what comes before
- *				14	  8	what comes from there on, with the return from write()
+ *				7	  2	instructions before
+ *				14	  8	instructions after, with the return from write()
  *	in all			23	  12
  *	branches:u		3	  3	of these, the three returns
  */
@@ -51,12 +53,12 @@ asm(".pushsection .text\n\t"
     "_start:\n\t"
     "movabs $0x4b564d504d550001, %rax\n\t"
     "movabs $0x6e69676562, %rcx\n\t"	/* "begin" */
-    MARK_INSN "\n\t"			/* the marks' stretch begins before this */
+    MARK_INSN "\n\t"			/* the labels' region begins before this */
     "movabs $0x4b564d504d550002, %rax\n\t"
     "mov 16(%rsp), %rcx\n\t"		/* argv[1] */
     "movzbl (%rcx), %ecx\n\t"
     "and $15, %ecx\n\t"
-    MARK_INSN "\n\t"			/* the readings' begins before this: 7 */
+    MARK_INSN "\n\t"			/* the readings' region begins before this: 7 */
     "mov %rax, %r12\n\t"
     "movabs $0x4b564d504d550002, %rax\n\t"
     "add $4, %ecx\n\t"
@@ -73,13 +75,13 @@ asm(".pushsection .text\n\t"
     "push %rax\n\t"
     "movabs $0x4b564d504d550002, %rax\n\t"
     "lea -4(%rbx), %ecx\n\t"
-    MARK_INSN "\n\t"			/* 1: the readings' ends before this */
+    MARK_INSN "\n\t"			/* 1: the readings' region ends before this */
     "sub %r12, %rax\n\t"		/* 2 */
     "xchg %rax, (%rsp)\n\t"		/* 3 */
-    "push %rax\n\t"			/* 4: instructions are above branches */
+    "push %rax\n\t"			/* 4: branches are below instructions */
     "movabs $0x4b564d504d550001, %rax\n\t"	/* 5 */
     "movabs $0x646e65, %rcx\n\t"	/* 6: "end" */
-    MARK_INSN "\n\t"			/* 7, 1: the marks' ends before this */
+    MARK_INSN "\n\t"			/* 7, 1: the labels' region ends before this */
     "mov $1, %eax\n\t"			/* 8, 2 */
     "mov $1, %edi\n\t"			/* 9, 3 */
     "mov %rsp, %rsi\n\t"		/* 10, 4 */

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The mark instruction for shell scripts.
+ * The magic instruction for shell scripts.
  *
- * mark say TEXT		a line for the verdict channel
- * mark label LABEL [N]		a line in the truth file
- * mark read INDEX		print a truth count
+ * mark say TEXT		write a line to the verdict channel
+ * mark label LABEL [N]		write a line to the truth file
+ * mark read INDEX		print one of the machine's counts
  * mark off [STATUS]		turn the machine off
  *
- * Exit status: 1 not on our machine, 2 wrong usage.
+ * Exit status: 1 if this is not our machine, 2 on wrong usage.
  */
 #include <stdio.h>
 #include <stdlib.h>
