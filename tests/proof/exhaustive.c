@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The properties of properties.h and history.h, of every small counter: all
- * stretches of counters of 1 to 5 bits, up to two wraps and more by perf and by
+ * The properties of properties.h and history.h, for every small counter: all
+ * intervals of counters of 1 to 5 bits, with two wraps and more by perf and by
  * emulation each, and all short histories of counters of 1 to 3 bits, against a
  * counter that is incremented one by one.
  *
  * Usage: exhaustive
  *
- * Built with -I tests/proof/include -I DIRECTORY-OF-THE-HEADER.  Says one result
- * a property on standard output: "ok N - NAME: what holds (cases)"; under one that
- * does not hold, its first case.
+ * Built with -I tests/proof/include -I DIRECTORY-OF-THE-HEADER.  It prints one
+ * result per property to standard output: "ok N - NAME: what holds (cases)", and
+ * below a property that does not hold its first case.
  *
  * Exit codes: 0 all hold, 1 some do not.
  */
@@ -59,7 +59,7 @@ static void ask(const struct stretch *s)
 #undef ASK
 }
 
-/* Where a consume or a part may fall: all of the first, or the first and last. */
+/* Try this part of @most emulated events?  With @all each, else the ends and the middle. */
 static bool chosen(u64 n, u64 most, bool all)
 {
 	return all || n <= 1 || n == most / 2 || n + 1 >= most;
@@ -82,7 +82,10 @@ static void stretches(unsigned int width)
 {
 	struct stretch s = { .mask = (1ull << width) - 1 };
 	u64 most = 2 * (s.mask + 1) + 2;
-	/* perf at the beginning: after a consume, with few events, on its way past all that fits into 64 bits. */
+	/*
+	 * perf's count at the beginning: after a consume, with few events, and on its way past the
+	 * highest value of 64 bits.
+	 */
 	u64 starts[] = { 0, 1, s.mask, s.mask + 1, most, 1ull << 63, -1ull, -s.mask, -most };
 
 	for (unsigned int i = 0; i < sizeof(starts) / sizeof(*starts); i++) {
@@ -103,12 +106,12 @@ static void stretches(unsigned int width)
 }
 
 /*
- * A history so far: the caller, and beside it what it is judged by.
+ * A history so far: the caller, and the reference to judge it by.
  *
- * @whole: the counter, event by event as they came
- * @start: its value when the stretch began
+ * @whole: the counter, incremented event by event in the order in which they came
+ * @start: its value at the beginning of the interval
  * @perf, @emulated: events since then
- * @left: events of perf until it overflows
+ * @left: events of perf until its overflow
  */
 struct history {
 	struct caller c;
@@ -161,7 +164,10 @@ static void perf_counts(struct history *h, bool heard)
 	h->whole = plain_event(h->whole, h->c.mask);
 	by_perf = after(h, h->start, h->perf);
 	over = --h->left == 0;
-	/* Later overflows come at perf's own distance, and tell nothing new.  So small a counter is never far from its end. */
+	/*
+	 * Later overflows come at perf's own distance and report nothing new.  A counter as small
+	 * as this is never far from overflow.
+	 */
 	if (by_perf.wraps == 0 || (by_perf.wraps == 1 && by_perf.value == 0))
 		judge(P_history_period, h, over == (by_perf.wraps == 1));
 	if (over) {
@@ -188,21 +194,21 @@ static void consume(struct history *h)
 
 	told += caller_consume(&h->c);
 	judge(P_history_told, h, told == tellable(by_perf.wraps, by_emulated.wraps, reported) &&
-	      /* It does not matter in which order they came. */
+	      /* The order in which they came does not matter. */
 	      h->whole.wraps == by_perf.wraps + by_emulated.wraps && h->whole.value == by_emulated.value &&
 	      (h->whole.wraps > 1 || told == h->whole.wraps));
 	begin(h);
 }
 
-/* Operations of a mask: six, and a write of each value. */
+/* Operations for a mask: five, and a write of each value. */
 static void operate(struct history *h, u64 operation)
 {
 	switch (operation) {
-	case 0:		/* perf counts; an overflow is heard */
+	case 0:		/* perf counts; KVM handles its overflow */
 		say(h, 'P');
 		perf_counts(h, true);
 		break;
-	case 1:		/* it is not: the counter waits to be reprogrammed */
+	case 1:		/* KVM does not: the counter waits to be reprogrammed */
 		say(h, 'p');
 		perf_counts(h, false);
 		break;
@@ -210,7 +216,7 @@ static void operate(struct history *h, u64 operation)
 		say(h, 'e');
 		emulate(h, 1);
 		break;
-	case 3:		/* many at once: past the end for sure */
+	case 3:		/* many at once, enough to overflow for sure */
 		say(h, 'E');
 		emulate(h, h->c.mask + 2);
 		break;
@@ -249,10 +255,10 @@ int main(void)
 	for (unsigned int width = 1; width <= 3; width++) {
 		struct history h = { .c.mask = (1ull << width) - 1 };
 
-		/* As a counter begins: reset. */
+		/* A counter begins with a reset. */
 		caller_consume(&h.c);
 		begin(&h);
-		/* The shortest first: the first bad one is easily followed. */
+		/* The shortest first, so that the first bad history is easy to follow. */
 		for (int length = 1; length <= lengths[width]; length++)
 			histories(&h, length);
 	}

@@ -4,8 +4,8 @@
  * callers, and the properties of its whole life: any sequence of perf's events,
  * emulated events, reads, writes and consumes.
  *
- * A write drops what has not been consumed, overflows that nobody has heard of
- * with it: a caller that must not lose them consumes first.
+ * A write drops what has not been consumed, and pending overflows with it.  A
+ * caller that must not lose these consumes first.
  */
 #ifndef PROOF_HISTORY_H
 #define PROOF_HISTORY_H
@@ -13,16 +13,16 @@
 #include "properties.h"
 
 #define HISTORY_PROPERTIES(PROPERTY) \
-	PROPERTY(history_read, "at any time, the guest reads what a counter shows that was incremented one by one") \
-	PROPERTY(history_told, "each consume, with the report before it, tells the overflows of that counter since the last") \
-	PROPERTY(history_period, "perf, which counts periods from the value written or consumed, sees each first wrap when it is") \
-	PROPERTY(history_room, "while perf has not reported, and no more than the room is emulated, no overflow has to be told")
+	PROPERTY(history_read, "the guest always reads what counting one by one gives") \
+	PROPERTY(history_told, "consume and report give the overflows since the last one") \
+	PROPERTY(history_period, "perf, counting from a write or consume, sees the first wrap") \
+	PROPERTY(history_room, "none is pending before perf's report, with at most room emulated")
 
 /*
- * @base, @emulated, @reported: what KVM keeps
- * @perf: what perf keeps: the count of the event
+ * @base, @emulated, @reported: state that KVM keeps
+ * @perf: state that perf keeps: the event's count
  * @period: events of perf from the last write or consume to its report
- * @room: from there to the end
+ * @room: events from there to the overflow
  */
 struct caller {
 	u64 mask;
@@ -47,7 +47,7 @@ static inline void caller_arm(struct caller *c, u64 value)
 	c->period = period - c->room;
 }
 
-/* perf reports: it may be early, or late. */
+/* perf reports an overflow, early or late. */
 static inline void caller_report(struct caller *c)
 {
 	if (pmc_count_wrapped(c->base, c->perf, c->mask))
@@ -62,7 +62,7 @@ static inline void caller_write(struct caller *c, u64 value)
 	caller_arm(c, value);
 }
 
-/* Returns: an overflow is to be signalled. */
+/* Return true if an overflow is pending. */
 static inline bool caller_consume(struct caller *c)
 {
 	struct pmc_count count = pmc_count_consume(c->base, c->perf, c->emulated, c->mask);

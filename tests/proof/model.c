@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The properties of properties.h and history.h, of any counter: for a bounded
+ * The properties of properties.h and history.h, for any counter, for a bounded
  * model checker (cbmc), which tries all values of what is "any_" at once.
  *
- * There is no loop, so that nothing is bounded but the range that properties.h
- * states: histories are proved by induction, one operation from any state that
- * a history can lead to; the reference is proved to be one event after the other.
+ * There is no loop, so only the range in properties.h bounds the proof.
+ * Histories are proved by induction: one operation from any state that a history
+ * can reach.  The reference is proved to be one event after the other.
  *
  * Usage: cbmc --function prove_reference|prove_stretch|prove_history
  *	-I tests/proof/include -I DIRECTORY-OF-THE-HEADER [-D WIDTH_MAX=N] [-D COUNT_MAX=N] model.c
  *
- * All assertions must hold but those named "reachable ...", which all must
- * fail: where they did not, the assumptions before them would exclude everything.
+ * All assertions must hold except those named "reachable ...", which must all
+ * fail: if one holds, the assumptions before it exclude everything.
  */
 #include "history.h"
 
@@ -19,7 +19,7 @@
 typedef unsigned __CPROVER_bitvector[66] u66;
 
 u64 any_u64(void);
-/* Not a function without a body: for cbmc, that may return a bool of 2. */
+/* Unlike a function without a body, this cannot return a bool of 2 in cbmc. */
 static bool any_bool(void)
 {
 	return any_u64() & 1;
@@ -47,7 +47,7 @@ static u64 any_up_to(u64 most)
 	return value;
 }
 
-/* The reference after n events: too many to be looped over. */
+/* The reference after n events, which are too many for a loop. */
 static struct plain plain_events(u64 value, u66 n, u64 mask)
 {
 	u66 sum = value + n;
@@ -69,7 +69,7 @@ static void prove_reference(void)
 	check(none.value == value && none.wraps == 0, "reference_start");
 	some = plain_event(some, mask);
 	check(one_more.value == some.value && one_more.wraps == some.wraps, "reference_step");
-	/* So it does not matter in which order perf's and emulated events came. */
+	/* So the order of perf's and emulated events does not matter. */
 	some = plain_events(value, n, mask);
 	check(all.value == others.value && all.wraps == some.wraps + others.wraps, "reference_order");
 	reachable("reference");
@@ -96,15 +96,15 @@ static void prove_stretch(void)
 	reachable("stretch");
 }
 
-/* How far it is from the value to the end, without the header's functions. */
+/* Events from the value to the overflow, without the header's functions. */
 static u64 period_of(const struct stretch *s)
 {
 	return s->mask - s->value + 1;
 }
 
 /*
- * What is known of a caller at any time: its stretch so far.  A history is a
- * chain of states that are like this.
+ * The invariant of a caller: its interval so far.  A history is a chain of states
+ * for which this holds.
  */
 static bool is_in(const struct caller *c, const struct stretch *s)
 {
@@ -124,9 +124,11 @@ static void check_state(const struct caller *c, struct stretch *s)
 	refer(s);
 	check(caller_read(c) == s->by_emulated.value, "history_read");
 	check(is_in(c, s), "history_told");
-	/* When perf has counted its period, and not before, its events have wrapped the counter. */
+	/* Perf's events wrap the counter when perf has counted its period, and not before. */
 	check(c->period + c->room == period_of(s) && (s->perf >= c->period + c->room) == (s->by_perf.wraps > 0), "history_period");
-	/* Whoever looks at the counter only with perf's report, or when more was emulated, misses nothing. */
+	/*
+	 * Looking at the counter only after perf's report, or after more was emulated, is enough.
+	 */
 	check(s->perf >= c->period || s->emulated > c->room || !(s->by_perf.wraps + s->by_emulated.wraps), "history_room");
 }
 
@@ -137,12 +139,12 @@ static void prove_history(void)
 	u64 n = any_u64();
 	u64 told;
 
-	/* The first state: a counter that has been reset, and consumed as any other. */
+	/* The first state: a counter after a reset and a consume. */
 	check(!caller_consume(&c), "history_told");
 	check_state(&c, &s);
 	reachable("history start");
 
-	/* Any later one. */
+	/* Any later state. */
 	s.value = any_up_to(s.mask);
 	s.before = any_u64();
 	s.perf = any_up_to(COUNT_MAX);
@@ -157,7 +159,7 @@ static void prove_history(void)
 
 	switch (any_width()) {
 	case 0:
-		/* perf counts, and if it has passed its period, may report that, once. */
+		/* perf counts, and after its period it may report, once. */
 		assume(n <= COUNT_MAX - s.perf);
 		c.perf += n;
 		s.perf += n;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Ask the two checkers about a copy of pmc_count.h: what the tests of the proof share.
+"""Run the two checkers on a copy of pmc_count.h: what the tests of the proof share.
 
-A header is named by the directory that it is in.  Both checkers answer with a dictionary from the name of a property to None, if
-it holds, or to a line that says the case in which it does not.
+A header is named by its directory.  Both checkers return a dictionary from the name of each
+property to None if it holds, or to a line with the case in which it does not.
 """
 
 import collections
@@ -25,7 +25,7 @@ MODELS = ("prove_reference", "prove_stretch", "prove_history")
 
 
 def run_test(body):
-    """The exit status of a test whose BODY(results) says its results."""
+    """Run a test's BODY(results), and return its exit status."""
     results = Results()
     try:
         body(results)
@@ -35,7 +35,7 @@ def run_test(body):
 
 
 def properties():
-    """Name to meaning, as the headers list them."""
+    """Return the properties: name to meaning, in the order of the headers."""
     found = collections.OrderedDict()
     for name in ("properties.h", "history.h"):
         with open(os.path.join(PROOF, name)) as text:
@@ -48,9 +48,9 @@ def include(place):
 
 
 def exhaustive(place, aside):
-    """All properties, of small counters; the program is built in the directory ASIDE."""
+    """Check all properties for small counters; build the program in the directory ASIDE."""
     program = os.path.join(aside, "exhaustive")
-    # A mutant may well leave something unused.
+    # A mutant may leave something unused.
     warnings = ["-Wall", "-Wextra", "-Werror"] if place == os.path.dirname(HEADER) else []
     built = subprocess.run(["gcc", "-std=gnu11", "-O2", *warnings, *include(place),
                             os.path.join(PROOF, "exhaustive.c"), "-o", program],
@@ -99,7 +99,7 @@ def part_of(said, key):
 
 
 def counterexample(said, function):
-    """The last value of what a stretch, or a history, is made of, from a trace."""
+    """The last values of the parts of an interval or a history, from a trace."""
     wanted = r"n|[cs]\.\w+" if function == "prove_history" else r"s\.\w+"
     values = collections.OrderedDict()
     for result in part_of(said, "result"):
@@ -111,11 +111,14 @@ def counterexample(said, function):
 
 
 def model(place, function, only=None, limits=()):
-    """The properties of one function of model.c, or ONLY one, of any counter within the range, or LIMITS of another range."""
+    """Check the properties of one function of model.c, or ONLY one, for any counter in a range.
+
+    LIMITS: options for another range.
+    """
     arguments = [*include(place), *limits, "--function", function, os.path.join(PROOF, "model.c")]
     ids = collections.defaultdict(list)
     for entry in part_of(cbmc([*arguments, "--show-properties"]), "properties"):
-        # A function is only asked for what it checks itself or calls.
+        # Ask a function only for what it or a function that it calls checks.
         if entry["name"].startswith((function + ".", "check_state." if function == "prove_history" else function + ".")):
             ids[entry["description"]].append(entry["name"])
     chosen = [name for what, names in ids.items() for name in names if only in (None, what)]
@@ -136,7 +139,7 @@ def model(place, function, only=None, limits=()):
 
 
 def copy_of_header(place):
-    """An empty directory with the header in it."""
+    """Make a new directory with a copy of the header."""
     shutil.rmtree(place, ignore_errors=True)
     os.makedirs(place)
     shutil.copy(HEADER, place)

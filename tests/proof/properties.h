@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What must hold of arch/x86/kvm/pmc_count.h, one property a function.
+ * Properties of arch/x86/kvm/pmc_count.h, one function each.
  *
- * exhaustive.c asks each of them about every stretch of small counters, model.c
- * about any stretch at all of counters of any width.  The directory of the
- * header (or of a mutant of it) comes by the include path.
+ * exhaustive.c checks each of them for every interval of small counters, model.c
+ * for any interval of counters of any width.  The include path selects the
+ * directory of the header, or of a mutant of it.
  *
- * The range in which all is proved, and beyond which it is false:
+ * The range in which all of them are proved, and beyond which they are false:
  *
  *  - a counter is 1 to 63 bits wide (WIDTH_MAX);
- *  - in one stretch, perf counts at most COUNT_MAX events, and KVM emulates at
+ *  - in one interval, perf counts at most COUNT_MAX events, and KVM emulates at
  *    most as many: 2^63, so that no sum of 64 bits with a counter in it wraps;
- *  - what perf had counted before the stretch is any number of 64 bits.
+ *  - perf's count before the interval is any number of 64 bits.
  *
- * What one consume can tell, and what it cannot:
+ * What one consume can report, and what it cannot:
  *
- *  - where perf wraps the counter and the emulated events wrap it again, it
- *    tells both apart; where one of the two wraps it several times in one
- *    stretch, which takes more than 2^width events, it tells one;
- *  - two overflows that are both owed are signalled as one, as one status bit is
- *    all there is to set.
+ *  - if perf wraps the counter and the emulated events wrap it again, it reports
+ *    both; if one of the two wraps it several times in one interval, which takes
+ *    more than 2^width events, it reports one of these;
+ *  - two overflows that are both pending are signalled as one, because there is
+ *    only one status bit to set.
  */
 #ifndef PROOF_PROPERTIES_H
 #define PROOF_PROPERTIES_H
@@ -33,7 +33,7 @@
 #define COUNT_MAX	(1ull << 63)
 #endif
 
-/* The reference: a counter as it is in hardware, that knows how often it wrapped. */
+/* The reference: a counter as in hardware, which also knows how often it has wrapped. */
 struct plain {
 	u64 value;
 	u64 wraps;
@@ -51,18 +51,18 @@ static inline struct plain plain_event(struct plain c, u64 mask)
 }
 
 /*
- * A stretch: what happens to a counter between two of its writes and consumes.
+ * An interval: what happens to a counter between two of its writes and consumes.
  *
  * @mask: its highest value
- * @value: where the write or the consume has left it
- * @before: what the perf event had counted by then: 0 after a consume
- * @perf: what it has counted since
- * @emulated: what KVM has emulated since
+ * @value: its value after the write or consume
+ * @before: the perf event's count at that time: 0 after a consume
+ * @perf: events that perf has counted since
+ * @emulated: events that KVM has emulated since
  * @reported: perf has reported an overflow since
  * @part: at most @emulated
  * @junk: bits beyond @mask
  * @by_perf: the reference, after the events of perf
- * @by_emulated: the same after those that were emulated too; the wraps are only theirs
+ * @by_emulated: the same after the emulated events, too; with the wraps of these only
  */
 struct stretch {
 	u64 mask;
@@ -77,7 +77,7 @@ struct stretch {
 	struct plain by_emulated;
 };
 
-/* The header's words for it, without its functions. */
+/* The base that the header would have, without its functions. */
 static inline u64 base_of(const struct stretch *s)
 {
 	return s->value - s->before;
@@ -98,7 +98,10 @@ static inline u64 written(const struct stretch *s)
 	return pmc_count_write(s->value | s->junk, s->before, s->mask);
 }
 
-/* How many overflows a guest should have heard of, by perf and by KVM, when a stretch has been consumed. */
+/*
+ * The number of overflows that perf and KVM have to report to the guest for an interval that has
+ * been consumed.
+ */
 static inline u64 tellable(u64 by_perf, u64 by_emulated, bool reported)
 {
 	if (reported)
@@ -106,7 +109,9 @@ static inline u64 tellable(u64 by_perf, u64 by_emulated, bool reported)
 	return by_perf > 0 || by_emulated > 0;
 }
 
-/* perf reports only what it has counted; that it does so in time, history_period says. */
+/*
+ * perf reports only what it has counted.  The property history_period says that it does so in time.
+ */
 static inline bool really_reported(const struct stretch *s)
 {
 	return s->reported && s->by_perf.wraps > 0;
@@ -122,28 +127,28 @@ static inline u64 told(const struct stretch *s)
 	PROPERTY(read, "the guest reads base + emulated + perf, mod 2^width") \
 	PROPERTY(consume_read, "a consume leaves what the guest reads") \
 	PROPERTY(consume_width, "a consumed base is within the width") \
-	PROPERTY(perf_first, "perf has wrapped the counter if its events alone pass the end, whatever was emulated") \
-	PROPERTY(emulated_after, "the emulated events have wrapped it if they pass the end from where perf has left it") \
+	PROPERTY(perf_first, "perf wraps the counter if its events alone overflow it") \
+	PROPERTY(emulated_after, "emulated events wrap it if they overflow it after perf's") \
 	PROPERTY(reported_once, "an overflow that perf has reported is never signalled again") \
-	PROPERTY(unreported_owed, "an overflow by perf that perf has not reported is owed") \
-	PROPERTY(emulated_owed, "an overflow by emulated events is owed, also when perf has reported one of its own") \
-	PROPERTY(nothing_owed, "a counter that has not passed its end owes nothing") \
-	PROPERTY(bulk, "emulated events consumed at once, or a part now and the rest later, count and wrap alike") \
-	PROPERTY(write_read, "what is read after a write is what was written") \
+	PROPERTY(unreported_owed, "an overflow by perf that perf has not reported is pending") \
+	PROPERTY(emulated_owed, "emulated events' overflow is pending, also after perf's report") \
+	PROPERTY(nothing_owed, "a counter that has not overflowed has none pending") \
+	PROPERTY(bulk, "emulated events count and wrap alike at once or in two parts") \
+	PROPERTY(write_read, "a read after a write returns what was written") \
 	PROPERTY(write_width, "a write drops the bits beyond the width") \
-	PROPERTY(write_offset, "a write keeps the perf event, from whose count the counter goes on") \
-	PROPERTY(write_quiet, "a write alone is no overflow, whatever perf had counted before") \
-	PROPERTY(write_judged, "after a write, the counter wraps when it gets from the written value to the end") \
-	PROPERTY(zero_perf, "perf's events that bring the counter to exactly zero are an overflow") \
-	PROPERTY(zero_emulated, "emulated events that bring it to exactly zero are one") \
+	PROPERTY(write_offset, "a write keeps the perf event and continues from its count") \
+	PROPERTY(write_quiet, "a write alone is not an overflow, whatever perf had counted") \
+	PROPERTY(write_judged, "after a write, the counter wraps by the written value") \
+	PROPERTY(zero_perf, "perf's events that bring the counter to exactly zero overflow it") \
+	PROPERTY(zero_emulated, "emulated events that bring it to exactly zero overflow it") \
 	PROPERTY(period_wraps, "as many events as the period wrap the counter, to zero") \
 	PROPERTY(period_least, "fewer do not") \
-	PROPERTY(period_range, "a period is 1 to 2^width, whatever bits beyond the width the value has") \
-	PROPERTY(room_safe, "with less than the period without the room by perf, and no more than the room emulated, it has not wrapped") \
-	PROPERTY(room_early, "when perf has counted that, as many events as the room are left to the end") \
-	PROPERTY(room_near, "a counter that is not far from its end has no room: each emulated event is looked at") \
-	PROPERTY(told, "what perf reported and KVM owes is every overflow that one consume can tell, and no other") \
-	PROPERTY(told_all, "in a stretch of at most 2^width events, it is as many as the reference has")
+	PROPERTY(period_range, "a period is 1 to 2^width, whatever bits are beyond the width") \
+	PROPERTY(room_safe, "no wrap before perf's period minus room, with at most room emulated") \
+	PROPERTY(room_early, "when perf has counted that, room events are left to overflow") \
+	PROPERTY(room_near, "no room near overflow: KVM looks at each emulated event") \
+	PROPERTY(told, "perf's report and KVM's are all that one consume can report") \
+	PROPERTY(told_all, "in at most 2^width events, that is the reference's number")
 
 static inline bool holds_read(const struct stretch *s)
 {
@@ -264,7 +269,7 @@ static inline bool holds_period_range(const struct stretch *s)
 	return period >= 1 && period - 1 <= s->mask && period == pmc_count_period(s->value, s->mask);
 }
 
-/* What perf is asked for. */
+/* The period that perf is asked for. */
 static inline u64 asked_of(const struct stretch *s)
 {
 	u64 period = pmc_count_period(s->value, s->mask);
@@ -285,7 +290,7 @@ static inline bool holds_room_early(const struct stretch *s)
 
 	if (s->perf != asked_of(s))
 		return true;
-	/* perf takes no period of 0; and the report is no overflow yet, if it is early. */
+	/* perf accepts no period of 0.  An early report is not an overflow yet. */
 	return s->perf && s->by_perf.wraps == !room && (room ? s->mask + 1 - s->by_perf.value : 0) == room;
 }
 

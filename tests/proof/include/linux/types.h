@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What arch/x86/kvm/pmc_count.h takes from the kernel's file of this name, for
- * compilers of user space: put this directory into the include path.
+ * The part of the kernel's file of this name that arch/x86/kvm/pmc_count.h needs,
+ * for compilers of user space: put this directory into the include path.
  */
 #ifndef PROOF_LINUX_TYPES_H
 #define PROOF_LINUX_TYPES_H
