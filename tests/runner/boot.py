@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run tests: on the machine with a base's kernel, on the machine without an OS, or right here.
+"""Run tests on the machine, with a base's kernel or without an OS, or on this computer.
 
 Each run_*(options, cases, report) runs cases that share a setup, and calls report(case, verdict,
-logs) for each of them.  Of the options it takes logs, machine, slow, keep and verbose.  It raises
+logs) for each of them.  It reads the options logs, machine, slow, keep and verbose.  It raises
 Failed if the machine cannot be started, and KeyboardInterrupt once "stopping" is set.
 """
 
@@ -25,7 +25,7 @@ from kvmpmu import Failed, TOP
 from report import progress
 from variants import kvm_params, variant
 
-ENDING = 20         # seconds for a machine to go off when everything has been said
+ENDING = 20         # seconds for a machine to turn off after the last result
 
 stopping = threading.Event()
 
@@ -41,7 +41,7 @@ def log_directory(options, place, name):
 
 
 def shown(path):
-    """Return PATH as a user should see it."""
+    """Return PATH in the form for messages."""
     return os.path.relpath(path, TOP) if path.startswith(TOP + os.sep) else path
 
 
@@ -77,7 +77,7 @@ def make_iso(path, cases):
 
 
 def run_boots(options, cases, report):
-    """Run cases of one setup, in as many boots as it takes."""
+    """Run the cases of one setup, in as many boots as necessary."""
     first = cases[0]
     for number in range(1, len(cases) + 1):
         logs = log_directory(options, first.base, "%s-%d" % (setup_name(first), number))
@@ -119,7 +119,7 @@ def run_boots(options, cases, report):
 
 
 def run_bare(options, cases, report):
-    """Run the one case, a test without an OS."""
+    """Run a case that is a test without an OS."""
     case = cases[0]
     logs = log_directory(options, "machine", case.title.replace("/", "-"))
     rom = programs.rom(case.file, os.path.join(logs, "test.rom"))
@@ -134,13 +134,13 @@ def run_bare(options, cases, report):
         machine.end()
     if reason == "nostart":
         raise Failed(machine.complaint(), "tools/machine/build")
-    # The image has the name of its source, which may be that of several tests.
+    # The image reports the name of its source, which several tests may share.
     own = "bare/" + os.path.splitext(os.path.basename(case.file))[0]
     report(case, judge.judge_bare(own, bytes(said), reason, status), shown(logs))
 
 
 def run_tool(options, cases, report):
-    """Run the one case, a test of our own tools: here, and it says its results on stdout."""
+    """Run a case that tests our own tools: on this computer, with results on its stdout."""
     case = cases[0]
     logs = log_directory(options, "machine", case.title.replace("/", "-"))
     out = os.path.join(logs, "out")
@@ -155,7 +155,7 @@ def run_tool(options, cases, report):
     finally:
         late = process.poll() is None
         if late:
-            # Its own children are in its session, and nothing else is.
+            # Only the test and its children are in this session.
             os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(timeout=8)
@@ -173,9 +173,9 @@ def run_tool(options, cases, report):
 def run_all(options, order, report):
     """Run the groups of cases in ORDER, options.jobs at a time; report what has not run as ERROR.
 
-    Says how long each stage took, from the start of its first group to the end of its last; stages
-    overlap where several machines run at once.  Raises what a group has raised, or
-    KeyboardInterrupt, once all machines have been ended.
+    Print how long each stage took, from the start of its first group to the end of its last.
+    Stages overlap if several machines run at once.  Raise what a group has raised, or
+    KeyboardInterrupt, after all machines have ended.
     """
     began, lock = {}, threading.Lock()
     left = collections.Counter(stage(group) for group in order)

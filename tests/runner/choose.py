@@ -11,29 +11,29 @@ from testlist import LEVELS, SETTINGS, joined, level
 from variants import MEDIATED, is_watched
 from watch import launcher
 
-SHARES = 8          # the whole matrix takes 20 minutes on two cores, and a run only its share of it
-STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that watch themselves, and tools' long tests
-QUICK = 180         # seconds: a tool's test with a limit above that takes minutes
+SHARES = 8          # the whole matrix takes 20 minutes on two cores; a run takes one share of it
+STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that check themselves, and tools' long tests
+QUICK = 180         # seconds: a tool's test with a higher limit takes minutes
 
 
 def puts_together(stanza):
-    """Return whether it says by perfmon what the CPU is, which a model has of its own."""
+    """Return whether the stanza assembles a CPU by perfmon settings that a model includes."""
     said = re.findall(r"(\w+)=", stanza.get("perfmon", ""))
     return bool(set(said) - set(launcher.NOT_ITS_OWN))
 
 
 def default_model(stanza, vendor):
-    """Return the CPU of a test that boots an OS, and neither names a CPU nor puts one together."""
+    """Return the CPU of a test that boots an OS and neither names nor assembles a CPU."""
     if level(stanza) in ("bare", "tool") or puts_together(stanza):
         return ""
     return launcher.DEFAULT_CPU[vendor]
 
 
 class Case:
-    """A test on one vendor and base, in a configuration of the matrix or as its stanza has it.
+    """A test on one vendor and base, as its stanza has it or in a configuration of the matrix.
 
-    vendor and base are "" where a test has none.  groups are those of the test that have this base,
-    or no base at all.  limit is in seconds, memory in MiB, ips in instructions a second (0: the
+    vendor and base are "" if the test has none.  groups are the test's groups that have this base,
+    or no bases at all.  limit is in seconds, memory in MiB, ips in instructions per second (0: the
     machine's default).
     """
 
@@ -51,13 +51,13 @@ class Case:
         self.vcpus, self.ips = int(stanza.get("vcpus", 1)), int(stanza.get("ips", 0))
         self.selftest = stanza.get("selftest", "")
         if is_watched(base):
-            # A kernel that watches itself needs more of everything.
+            # A kernel that checks itself needs more time and memory.
             self.limit, self.memory = 5 * self.limit, 2 * self.memory
         place = base + "+" * bool(configuration) + configuration
         self.title = "/".join(part for part in (vendor, place, self.name) if part)
 
     def setup(self):
-        """Return what the case wants of a boot; cases with equal setups share one."""
+        """Return what the case needs of a boot.  Cases with equal setups share one."""
         if self.level == "tool":
             return (self.level, self.name)
         if self.level == "bare":
@@ -66,11 +66,11 @@ class Case:
                 self.perfmon, self.kargs, self.kvm, self.env, self.memory, self.vcpus, self.ips)
 
     def share(self):
-        """Return the share of the matrix, from 1, that it is in, whatever else is in the list.
+        """Return the share of the matrix, from 1, that the case is in, whatever else the list has.
 
-        Tests of a vm on one CPU are many, and their boot is quick: they are dealt out, so that each
-        share has some of every configuration.  Where the boot takes the time, those that share it
-        stay together.
+        There are many vm tests on one CPU, and their boots are quick.  These are dealt out, so that
+        each share has some of every configuration.  If the boot takes most of the time, cases that
+        share it stay together.
         """
         dealt = self.level == "vm" and self.cpus == 1
         key = self.title if dealt else repr(self.setup())
@@ -80,8 +80,8 @@ class Case:
 def configured(case, configuration):
     """Return the Case of the same test in a configuration of the matrix, or None.
 
-    None is for a test that the configuration is not for, that sets a setting of it to something
-    else, or that has all of its settings already.
+    It is None if the configuration is not for the test, if the test gives another value to one of
+    the configuration's settings, or if it has all of them already.
     """
     if case.vendor not in configuration.get("vendors", " ".join(VENDORS)).split() \
             or case.level not in configuration["levels"].split() \
@@ -90,7 +90,7 @@ def configured(case, configuration):
             or case.name in configuration.get("except", "").split():
         return None
     stanza = dict(case.stanza)
-    # A test has its CPU by its model, or puts it together.
+    # A test names its CPU or assembles it, not both.
     model = configuration.get("model")
     if model and (launcher.CPUS[model][0] != case.vendor or puts_together(stanza)
                   or stanza.get("model", model) != model):
@@ -107,7 +107,7 @@ def configured(case, configuration):
 
 
 def matrix_part(whole, names, wanted):
-    """Return what of the matrix runs beside the other tests, and in words which part that is.
+    """Return the part of the matrix to run besides the other tests, and a name for the part.
 
     whole       all cases of the matrix
     names       its configurations
@@ -131,10 +131,11 @@ def matrix_part(whole, names, wanted):
 
 
 def watched_part(cases, wanted):
-    """Return CASES less those of hosts that watch themselves, but for one, and which that is.
+    """Return CASES with those of at most one host that checks itself, and the name of that host.
 
-    Only where the commit chooses: it goes on to the next host when all shares of the matrix have
-    had their turn.  Half of the turns have no host, for each takes a kernel of its own.
+    This is for runs in which the commit chooses.  The turn moves to the next host when all shares
+    of the matrix have had theirs.  Half of the turns have no such host, because each needs another
+    kernel.
     """
     hosts = {re.sub("(-debug).*", r"\1", case.base) for case in cases if is_watched(case.base)}
     hosts = sorted(hosts)
@@ -147,23 +148,23 @@ def watched_part(cases, wanted):
 
 
 def _bases(test, asked):
-    """Return the bases on which a test runs where --base is ASKED, each with its origins.
+    """Return the bases on which a test runs if --base is ASKED, each with its origins.
 
-    The origins of a base are those of the test's bases that it stands for.
+    The origins of a base are the bases of the test that it stands for.
     """
     wanted = test.get("bases", " ".join(known_bases())).split()
     base, mediated = asked.partition("-")[0], asked.endswith(MEDIATED)
     origins = {base, base + MEDIATED * mediated} & set(wanted)
     if asked not in wanted and origins:
-        # A variant that was asked for by name gets every test of its base, and of what else it is.
+        # A variant that is asked for by name runs every test of its base and of its -mediated.
         return [(asked, origins)]
     return [(base, {base}) for base in wanted if asked in ("all", base, base.partition("-")[0])]
 
 
 def _is_named(test, groups, patterns):
-    """Return whether a test runs: always, but for "run: named", where a pattern has to name it.
+    """Return whether a test runs: always, unless "run: named" asks for a pattern that names it.
 
-    What a group runs by name only, the group's name asks for.
+    If a group has "run: named", the group's name is such a pattern, too.
     """
     if test.get("run") != "named":
         return True
@@ -172,7 +173,7 @@ def _is_named(test, groups, patterns):
 
 
 def plain_cases(listed, options):
-    """Return each test as its stanza has it, where options.vendor and options.base choose it."""
+    """Return each test that options.vendor and options.base choose, as its stanza has it."""
     cases = []
 
     def add(test, vendor, base="", origins=frozenset()):
@@ -199,7 +200,7 @@ def plain_cases(listed, options):
 
 
 def _matching(cases, pattern):
-    """Return those of CASES that a word of --tests means."""
+    """Return the CASES that match a word of --tests."""
     if pattern.startswith("@"):
         return [case for case in cases if pattern[1:] in case.groups]
     plain = not re.search(r"[*?\[]", pattern)
@@ -218,10 +219,10 @@ def _nothing(pattern, groups):
 
 
 def choose(listed, options):
-    """Return the cases to run, and what to say of the matrix.
+    """Return the cases to run, and a line about the matrix.
 
-    Takes a TestList, and of the options: tests, vendor, base, matrix.  Raises Failed if one of them
-    means nothing.
+    Read a TestList, and the options tests, vendor, base and matrix.  Raise Failed if one of them
+    matches nothing.
     """
     cases = plain_cases(listed, options)
     whole = [new for configuration in listed.matrix
@@ -239,7 +240,7 @@ def choose(listed, options):
         return cases + part, said
     chosen = set()
     for pattern in options.tests:
-        # A pattern that nothing but the matrix can match means just that, whatever the share.
+        # A pattern that only the matrix can match selects from the whole matrix.
         found = _matching(cases, pattern)
         found += _matching(part if found or options.matrix == "none" else whole, pattern)
         if not found:
@@ -249,7 +250,7 @@ def choose(listed, options):
 
 
 def stage(group):
-    """Return which of STAGES a group of cases that share a boot runs in."""
+    """Return the one of STAGES in which a group of cases that share a boot runs."""
     if group[0].configuration:
         return "matrix"
     if is_watched(group[0].base) or group[0].level == "tool" and group[0].limit > QUICK:
@@ -258,10 +259,10 @@ def stage(group):
 
 
 def in_order(cases):
-    """Return the cases in groups that share a boot, in the order in which these begin.
+    """Return the cases in groups that share a boot, in the order in which the groups begin.
 
-    What is cheapest, and most often wrong, is first.  Of like cost, the longest is first, and the
-    many short boots of the matrix are at the end, so that no machine idles there.
+    The cheapest groups come first; they also fail most often.  Within a stage, the longest comes
+    first.  The many short boots of the matrix come at the end, so that no machine idles there.
     """
     groups = collections.OrderedDict()
     for case in cases:

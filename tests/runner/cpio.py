@@ -10,9 +10,9 @@ from kvmpmu import Failed
 
 
 class Archive:
-    """An uncompressed cpio archive (newc): the same bytes for the same content.
+    """An uncompressed cpio archive (newc), with the same bytes for the same content.
 
-    Directories above an entry are made with it.  Names are relative to the root of the file
+    Adding an entry adds the directories above it.  Names are relative to the root of the file
     system; a leading slash does not matter.
     """
 
@@ -36,7 +36,7 @@ class Archive:
                   content.encode() if isinstance(content, str) else content)
 
     def file(self, name, source, mode=None):
-        """Add a copy of the file SOURCE, executable if that is, unless MODE says otherwise."""
+        """Add a copy of the file SOURCE, executable if SOURCE is, unless MODE is given."""
         with open(source, "rb") as content:
             mode = mode or (0o755 if os.access(source, os.X_OK) else 0o644)
             self.data(name, content.read(), mode)
@@ -46,9 +46,9 @@ class Archive:
         self._put(name, stat.S_IFLNK | 0o777, target.encode())
 
     def elf(self, name, source, present=()):
-        """Add the program SOURCE, and the libraries that it loads, each at its own path.
+        """Add the program SOURCE and the libraries that it loads, each at its own path.
 
-        Libraries whose paths are in PRESENT are left out.  Raises Failed if one is missing.
+        Leave out libraries whose paths are in PRESENT.  Raise Failed if one is missing.
         """
         self.file(name, source, 0o755)
         listing = subprocess.run(["ldd", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -75,7 +75,7 @@ class Archive:
                 out.write(content)
                 out.write(b"\0" * (-len(content) % 4))
 
-            # Directories sort before what is in them.
+            # Directories sort before their entries.
             for inode, name in enumerate(sorted(self.entries), 1):
                 entry(name, inode, *self.entries[name])
             entry("TRAILER!!!", 0, 0, b"")

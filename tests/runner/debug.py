@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Boot a test on a machine that waits for gdb, and say how to call gdb.
+"""Boot a test on a machine that waits for gdb, and print how to call gdb.
 
-The test is booted twice: first until KVM's modules are loaded, to know where they are, then with
-the machine stopped before its first instruction.  As all runs of a machine are alike, the modules
-will be in the same places.  gdb gets a file of commands that loads the symbols of the kernel and
-of KVM and connects.
+The test boots twice: first until KVM's modules are loaded, to learn their addresses, then with the
+machine stopped before its first instruction.  All runs of a machine are alike, so the modules will
+be at the same addresses.  gdb gets a file of commands that loads the symbols of the kernel and of
+KVM, and connects.
 
-What counts is counted as on the other machine, but an instruction takes longer, and there is one
-CPU.  gdb's software breakpoints work (break, not hbreak), stepi and Ctrl-C; watchpoints do not.
-Our kernels have no debug information: gdb knows functions, no lines.
+This machine counts as the other one does, but each instruction takes longer, and there is one CPU.
+gdb's software breakpoints work (break, not hbreak), and so do stepi and Ctrl-C; watchpoints do not.
+Our kernels have no debug information: gdb knows functions, but no lines.
 
-Exit status: 0 the test has ended, however; 2 wrong usage or something is missing (one line, and
-the next command), 130 interrupted.
+Exit status: 0 the test has ended, whatever its result; 2 wrong usage or something is missing (one
+line, and the next command), 130 interrupted.
 """
 
 import os
@@ -60,7 +60,7 @@ def arguments():
 
 
 def chosen(options):
-    """Return the Case to debug; raise Failed if none can be."""
+    """Return the Case to debug; raise Failed if there is none."""
     cases = choose(testlist.read(os.path.join(TOP, "tests/list")), options)[0]
     cases = [case for case in cases if case.level in ("host", "vm", "guest")]
     if not cases or not options.tests:
@@ -83,7 +83,7 @@ def machine(case, image, logs, *more):
 
 
 def sections(case, image, logs):
-    """Boot, and return where the modules' sections are: {module: {section: address}}."""
+    """Boot, and return the addresses of the modules' sections: {module: {section: address}}."""
     said, known = bytearray(), threading.Event()
 
     def feed(data):
@@ -91,7 +91,7 @@ def sections(case, image, logs):
         if b"# sections end\n" in said:
             known.set()
 
-    # With the same Bochs, but not waiting.
+    # Use the same Bochs, but do not wait for gdb.
     os.environ["MACHINE_BOCHS"] = os.path.join(TOP, "build/machine/gdb/bochs")
     first = machine(case, image, logs)
     try:
@@ -120,7 +120,7 @@ def gdb_commands(case, found, port):
     place = variant(case.base)
     lines = ["set confirm off", "set pagination off",
              "file %s" % os.path.join(TOP, place.kernel, "obj/vmlinux"),
-             # The machine's memory is not there yet when gdb looks at functions.
+             # The machine's memory is still empty when gdb looks at functions.
              "set trust-readonly-sections on"]
     for module, addresses in found.items():
         path = os.path.join(TOP, place.modules, module.replace("_", "-") + ".ko")
@@ -133,7 +133,7 @@ def gdb_commands(case, found, port):
 
 
 def free_port():
-    """Return a port of localhost on which nobody listens."""
+    """Return a free port of localhost."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What host and guest boot with: archives for their first file system, from the host's packages,
+"""Archives from which host and guest boot: their first file system, made of the host's packages,
 our kernels and our tests.
 
 Every function returns the path of an archive, which is kept (store.py), and raises Failed with one
@@ -26,16 +26,16 @@ APPLETS = """ash awk basename cat chmod cmp cp cut dd dirname dmesg echo env exp
 
 
 def needed(path, package):
-    """Return PATH; raise Failed if it is not there for want of a Debian package."""
+    """Return PATH; raise Failed if it is missing, which a Debian package would provide."""
     if not os.path.exists(path):
         raise Failed("%s is missing" % path, "apt-get install %s" % package)
     return path
 
 
 def perf_binary():
-    """Return the path of Debian's perf itself.
+    """Return the path of Debian's perf program.
 
-    Some releases have a wrapper at /usr/bin/perf, which looks for the running kernel's perf.
+    In some releases /usr/bin/perf is a wrapper, which looks for the running kernel's perf.
     """
     found = [needed("/usr/bin/perf", "linux-perf")] + sorted(glob.glob("/usr/bin/perf_[0-9]*"))
     for path in found:
@@ -128,7 +128,7 @@ def kernel(base):
 
 
 def guest():
-    """Archive the very archive that the host booted from, as the file that the guest boots from."""
+    """Archive the archive from which the host has booted, as the file that the guest boots."""
     shared = common()
 
     def make(path):

@@ -10,28 +10,28 @@ from cpio import Archive
 from kvmpmu import Failed
 from variants import kernel_paths
 
-# The machine executes fifty million instructions in a second of its own time, whatever its CPUID
-# says about its frequency; told so, kernels set their timers right.  A panic ends the machine at
-# once, by a triple fault.
+# The machine executes fifty million instructions per second of its own time, whatever CPUID says
+# about its frequency.  These arguments tell kernels, so that they set their timers correctly.  A
+# panic ends the machine at once, by a triple fault.
 KARGS = " ".join("""console=ttyS0 quiet loglevel=5 tsc=reliable tsc_early_khz=50000 no_timer_check
                     lpj=1000000 mitigations=off nmi_watchdog=0 panic=-1 reboot=t""".split())
 
 ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32")
-# The date would be the one difference between two images of the same things, and so between two
+# The date would be the only difference between two images of the same content, and so between two
 # runs.
 DATE = "2023111422132000"
 
 
 def clock_kargs(ips):
-    """Return kernel arguments for a machine of IPS instructions a second, "" for the default.
+    """Return kernel arguments for a machine of IPS instructions per second, "" for the default.
 
-    They follow KARGS: of two arguments of one kind, the kernel takes the last.
+    They follow KARGS: if an argument is given twice, the kernel uses the last.
     """
     return " tsc_early_khz=%d lpj=%d" % (ips // 1000, ips // 50) if ips else ""
 
 
 def _mentions(path, what):
-    """Return whether a program, or a script, has such a word in it."""
+    """Return whether a program or script contains a word."""
     with open(path, "rb") as content:
         return what.encode() in content.read()
 
@@ -84,10 +84,10 @@ def boot(iso, base, plan, environment, kargs="", files=(), guest=False):
     environment     a dictionary for the tests
     kargs           more arguments for the host's kernel
     files           programs for the host's file system, as (name, source) pairs
-    guest           whether QEMU and the guest's files are needed; they are there as well if a test
-                    of the plan is a guest's, or starts QEMU itself
+    guest           whether to add QEMU and the guest's files.  They are added anyway if a test of
+                    the plan is a guest's, or starts QEMU itself
 
-    Raises Failed with one line and the next command.
+    Raise Failed with one line and the next command.
     """
     archives = [initramfs.common(), initramfs.kernel(base)]
     if guest or any(level == "guest" or _mentions(path, initramfs.QEMU)

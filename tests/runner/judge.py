@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What became of tests, from what the verdict channel said.
+"""Judge tests by what the verdict channel has reported.
 
-The verdict channel carries one line at a time, each whole or not there at all:
+The verdict channel carries one line at a time, each whole or not at all:
 
-    boot host | boot guest      an init is up
+    boot host | boot guest      an init has started
     begin NAME                  a test starts
     # TEXT                      its diagnostics
     ok N - WHAT [# SKIP WHY]    its results
     not ok N - WHAT
-    1..N                        its plan, first or last: how many results there are if it ran to its end
-    end NAME STATUS             it ended, with this exit status
+    1..N                        its plan, first or last: the number of results if it runs to its end
+    end NAME STATUS             it has ended, with this exit status
     guest start, done guest, guest end STATUS, done
-    report LINE                 a kernel has found something wrong with itself: the test that runs fails, or if none does,
-                                because it is the host's and a guest has just ended, all tests of that guest
+    report LINE                 a kernel has found something wrong with itself.  The running test
+                                fails.  If none runs, the report is the host's and a guest has just
+                                ended: all tests of that guest fail
 
-A test passes if it began and ended once, ended with status 0, gave its plan, as many results, numbered from one, and none
-of them is "not ok".  All else fails, and only silence is an ERROR: it says nothing about what was to be tested.  The
-console is never asked for a verdict; it may only put a name to a silence.
+A test passes if it has begun and ended once, with status 0, has given its plan, as many results,
+numbered from one, and none of them is "not ok".  Otherwise it fails.  Only silence is an ERROR: it
+says nothing about the subject of the test.  The console never decides a verdict; it may only name
+the cause of a silence.
 """
 
 import re
@@ -27,14 +29,19 @@ PLAN = re.compile(r"1\.\.(\d+)(?:\s*# SKIP\b\s*(.*))?")
 
 
 class Verdict:
-    """Of one test: how, an optional directive ("TIMEOUT", "ERROR no verdict", "SKIP why"), and the lines it said."""
+    """The verdict on one test.
+
+    how         PASS, FAIL or SKIP
+    directive   "TIMEOUT", "ERROR no verdict", "SKIP why", or ""
+    lines       the lines that the test has reported
+    """
 
     def __init__(self, name, how, directive="", lines=()):
         self.name, self.how, self.directive, self.lines = name, how, directive, list(lines)
 
 
 def judge_lines(name, lines, status):
-    """The verdict on a test that ended with status, having said lines."""
+    """Return the verdict on a test that has ended with STATUS after reporting LINES."""
     results, plan, skip = [], None, None
     problems = []
     for line in lines:
@@ -70,7 +77,7 @@ def judge_lines(name, lines, status):
 
 
 def complained(verdict, who, reports):
-    """The same verdict, or if there are reports, a failure that names the first."""
+    """Return the verdict, or if there are REPORTS a failure that names the first one."""
     if not reports:
         return verdict
     return Verdict(verdict.name, FAIL, "ERROR %s: %s" % (who, printable(reports[0])),
@@ -78,25 +85,25 @@ def complained(verdict, who, reports):
 
 
 def printable(line):
-    """Safe to show, however wild."""
+    """Return LINE in a form that is safe to print."""
     shown = "".join(c if c.isprintable() and ord(c) < 127 else "?" for c in line)
     return shown if len(shown) <= 120 else shown[:117] + "..."
 
 
 class Channel:
-    """The verdict channel of one boot, fed with bytes as they come."""
+    """The verdict channel of one boot, which takes bytes as they come."""
 
     def __init__(self, names):
         self.names = list(names)
         self.rest = b""
-        self.verdicts = {}          # of tests that ended, by name
+        self.verdicts = {}          # of tests that have ended, by name
         self.current = None         # the test that runs
-        self.lines = []             # what it has said
-        self.progress = 0           # grows with each step; who waits looks whether it has grown
+        self.lines = []             # lines that it has reported
+        self.progress = 0           # grows with each step, so that a caller sees progress
         self.events = []            # boot host, boot guest, guest start, guest end N, done, in order
-        self.stray = []             # lines that belong to nobody
-        self.ended_under = None     # the test that took the guest with it
-        self.reports = []           # what the kernel has said of itself while the current test ran
+        self.stray = []             # lines that belong to no test
+        self.ended_under = None     # the test during which the guest ended
+        self.reports = []           # the kernel's reports about itself during the current test
         self.of_guest = []          # tests that ended in the guest
 
     def feed(self, data):
@@ -127,7 +134,7 @@ class Channel:
             self.stray.append("# again: %s (the machine has restarted)" % line)
         self.events.append(line)
         if self.current is not None:
-            # Nothing but its own end may follow a test's begin.
+            # After its begin, a test may only end.
             if line.startswith("guest end"):
                 self.ended_under = self.current
             self.fail("ERROR %s" % ("the guest ended under it" if line.startswith("guest end") else
@@ -172,7 +179,7 @@ class Channel:
         self.current, self.lines = None, []
 
     def waiting(self):
-        """The first test without a verdict: what the boot is busy with, or should be."""
+        """Return the first test without a verdict, which runs or should run."""
         if self.current is not None:
             return self.current
         return next((name for name in self.names if name not in self.verdicts), None)
@@ -181,15 +188,15 @@ class Channel:
         return "done" in self.events
 
     def close(self):
-        """No more will come; half a line says nothing."""
+        """End the channel; half a line does not count."""
         if self.rest:
             self.stray.append("# cut off: %s" % printable(self.rest.decode("utf-8", "replace")))
             self.rest = b""
 
 
 def name_silence(console, stopped):
-    """Words for a boot that ended without its verdicts."""
-    # From the last line backwards: the last catastrophe is the one that ended it.
+    """Return words for a boot that has ended without its verdicts."""
+    # Search backwards: the last catastrophe is the one that has ended the boot.
     for line in reversed(console.splitlines()):
         where = "guest " if line.startswith("guest: ") else ""
         if "Kernel panic" in line:
@@ -200,21 +207,23 @@ def name_silence(console, stopped):
 
 
 def close_boot(channel, reason, console):
-    """Verdicts of a boot that has ended, as a dictionary; tests that may still run in another boot are not in it.
+    """Return a boot's verdicts by name, once it has ended, without tests that another boot may run.
 
-    reason: "off" the machine was turned off; "stopped" it went down by itself; "timeout" it was ended from outside.
+    reason      "off" the machine was turned off, "stopped" it went down by itself, "timeout" the
+                runner ended it
     """
     channel.close()
     verdicts = dict(channel.verdicts)
     if channel.ended_under:
-        # It is to blame, and not the one behind it, which can do better in a guest of its own.
+        # Blame it; the next one can do better in a new guest.
         verdict = verdicts[channel.ended_under]
         verdict.directive = "ERROR %s" % name_silence(console, "the guest ended under it")
         return verdicts
     blamed = channel.waiting()
     if blamed is None:
         if not channel.finished() and reason != "timeout" and channel.names:
-            # Everything has been said, but the machine fell over at its end: that is not what the last test was for.
+            # All tests have ended, and the machine went down afterwards: that is not the last
+            # test's failure.
             channel.stray.append("# the machine %s after its last test" % reason)
         return verdicts
     said = channel.lines if channel.current is not None else []
@@ -233,7 +242,7 @@ def close_boot(channel, reason, console):
 
 
 def extend_hopeless(channel, verdicts, levels):
-    """Where another boot would end as this one did, the tests that wait for it share the verdict."""
+    """Give tests for which another boot would end in the same way the verdict of this boot."""
     left = [name for name in channel.names if name not in verdicts]
     begun = [name for name in channel.names if name in channel.verdicts]
     blamed = next((name for name in channel.names if name in verdicts and name not in begun), None)
@@ -254,7 +263,10 @@ def extend_hopeless(channel, verdicts, levels):
 
 
 def judge_bare(name, data, reason, status):
-    """The verdict on a bare test: it has the machine for itself, so it need not say when it begins and ends."""
+    """Return the verdict on a bare test.
+
+    It has the machine for itself, so it need not report its begin and end.
+    """
     channel = Channel([name])
     channel.current = name
     for line in data.split(b"\n")[:-1]:
@@ -267,12 +279,13 @@ def judge_bare(name, data, reason, status):
     if reason == "stopped":
         return Verdict(name, FAIL, "ERROR the machine stopped", channel.lines)
     begins, ends = ("begin %s" % name, "end %s %d" % (name, status))
-    # It may begin again, having reset the machine on purpose; if by accident, its results are not numbered from one.
+    # It may begin again after a reset on purpose.  After an accidental one, its results are not
+    # numbered from one.
     return judge_lines(name, [line for line in channel.lines if line not in (begins, ends)], status)
 
 
 def ktap(verdict, log=None, indent="    "):
-    """A test's KTAP block without its number: [subtest lines], head, directive."""
+    """Return the lines of a test's KTAP block, without its result line."""
     lines = [indent + printable_ktap(line) for line in verdict.lines]
     if verdict.how == FAIL and log:
         lines.append("%s# log: %s" % (indent, log))

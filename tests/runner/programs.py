@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs that tests are: compiled ones, scripts, the bases' selftests and images without an OS.
+"""The programs of tests: compiled ones, scripts, the bases' selftests, and images without an OS.
 
 Every function returns a path, and raises Failed with one line and the next command.
 """
@@ -19,7 +19,7 @@ CFLAGS = "-std=gnu11 -D_GNU_SOURCE -O2 -g0 -Wall -Wextra -Werror -static".split(
 
 
 def library():
-    """The C library of the tests, an archive of tests/lib's objects, and everything that it is made of."""
+    """Return the C library of the tests, an archive of tests/lib's objects, and its sources."""
     sources = sorted(path for pattern in ("*.[chS]", "*/*.[chS]") for path in glob.glob(os.path.join(LIB, pattern)))
 
     def make(path):
@@ -46,7 +46,10 @@ def _compiled(command, source):
 
 
 def program(source):
-    """What to run for a test's file: a C source is compiled and linked with tests/lib, anything else runs as it is."""
+    """Return what to run for a test's file.
+
+    A C source is compiled and linked with tests/lib; any other file runs as it is.
+    """
     absolute = os.path.join(TOP, source)
     if not os.path.exists(absolute):
         raise Failed("no such file: %s" % source, "ls %s" % os.path.dirname(source))
@@ -64,7 +67,7 @@ def program(source):
 
 
 def selftest(name, base):
-    """Return the KVM selftest NAME of the kernel that BASE, or a variant, is."""
+    """Return the KVM selftest NAME of the kernel of BASE, or of a variant of it."""
     plain = variant(base).base
     path = os.path.join(TOP, "build", plain, "selftests", name)
     if not os.path.exists(path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Say how tests went: KTAP on standard output, progress on standard error."""
+"""Report results of tests: KTAP on standard output, progress on standard error."""
 
 import collections
 import os
@@ -14,15 +14,15 @@ _speaking = threading.Lock()
 
 
 def progress(text):
-    """Print TEXT on standard error, whole, whichever thread calls."""
+    """Print TEXT as one piece on standard error, from any thread."""
     with _speaking:
         print(text, file=sys.stderr, flush=True)
 
 
 class Report:
-    """KTAP as results come in; a result is written whole.
+    """KTAP as results come in; each result is written as one piece.
 
-    failed      titles of tests that have failed, and where their logs are
+    failed      titles of tests that have failed, with the directories of their logs
     reported    titles of all tests that have a result
     results     pass, fail or skip by title
     """
@@ -53,8 +53,8 @@ class Report:
     def keep(self, titles):
         """Keep the last result of each test for scripts/cmd/supported, as "pass|fail|skip TITLE".
 
-        TITLES are the tests that there are.  The matrix is left out: how much of it has run is
-        chance, and not what a kernel supports.
+        TITLES are the tests that exist.  Leave out the matrix: how much of it has run is chance,
+        and does not show what a kernel supports.
         """
         path = os.path.join(TOP, "build/results")
         results = {}
@@ -68,9 +68,9 @@ class Report:
         os.replace(path + ".new", path)
 
     def keep_logs(self, fresh):
-        """Keep the logs of tests that have failed in build/failed, for the next run takes them away.
+        """Keep the logs of failed tests in build/failed, because the next run removes them.
 
-        With FRESH, what was there goes first.  Return whether some are kept now.
+        With FRESH, first remove what is there.  Return whether this call has kept any.
         """
         kept = os.path.join(TOP, "build/failed")
         if fresh:

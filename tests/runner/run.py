@@ -2,23 +2,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """Run tests on the machine; KTAP on standard output, progress on standard error.
 
-Takes tests/list, the machine, and the kernels of the bases that the tests want.  A test's title is
-VENDOR/BASE/NAME, VENDOR/NAME for tests without an OS, NAME for tests of our tools.  Tests that want
-the same machine share a boot; what is cheapest runs first.
+Input: tests/list, the machine, and the kernels of the bases of the tests.  A test's title is
+VENDOR/BASE/NAME, VENDOR/NAME for tests without an OS, NAME for tests of our tools.  Tests that need
+the same machine share a boot.  The cheapest tests run first.
 
-Tests in a configuration of the list's matrix are VENDOR/BASE+CONFIGURATION/NAME.  Beside the other
-tests runs a share of them, which the commit chooses.  With --tests alone, the matrix is left to
-patterns that no other test matches, as +NAME: what these match runs whatever the share.  Where the
-commit chooses, it does so among the hosts that watch themselves (BASE-debug), too: their kernels
-take minutes.
+Tests in a configuration of the list's matrix are VENDOR/BASE+CONFIGURATION/NAME.  A share of these
+runs besides the other tests; the commit chooses which.  With --tests alone, the matrix is only for
+patterns that no other test matches, such as +NAME: these match in the whole matrix.  If the commit
+chooses the share, it also chooses among the hosts that check themselves (BASE-debug), because their
+kernels take minutes to build.
 
-Each test has its own limit in seconds, which begins when the one before it has ended; the first
-one's limit holds the boot.  A test that is not heard of in that time is TIMEOUT; one whose machine
-or guest went down is ERROR, with what the console shows as cause.  The tests behind it go on in a
-new boot.
+Each test has its own limit in seconds, which begins when the test before it has ended; the limit of
+the first one includes the boot.  A test that reports nothing in that time is TIMEOUT.  A test whose
+machine or guest goes down is ERROR, with the cause that the console shows.  The tests after it run
+in a new boot.
 
-Each failed test names its logs.  The last line is "N passed, N failed", with ", N skipped" if any
-were.
+Each failed test names its logs.  The last line is "N passed, N failed", with ", N skipped" if there
+are any.
 
 Exit status: 0 all passed, 1 some failed, 2 wrong usage or something is missing (one line, and the
 next command), 130 interrupted.
@@ -85,7 +85,7 @@ def arguments():
 
 
 def print_names(listed, names):
-    """Print the tests with these names and their groups; then the groups and configurations."""
+    """Print the tests with these names and their groups, then all groups and configurations."""
     tests = [test for test in listed.tests if test["name"] in names]
     width = max([len(test["name"]) for test in tests] + [0])
     for test in tests:
@@ -104,7 +104,7 @@ def run(options):
     cases, said = choose(listed, options)
     order = in_order(cases)
     if options.names or options.show or options.selftests:
-        # Whoever reads it may stop early.
+        # The reader may stop early.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.names:
         some = options.tests or (options.base, options.vendor) != ("all", "all")
@@ -141,7 +141,7 @@ def run(options):
 
 
 def bail_out(options):
-    """Do what the options say; say in KTAP if that ends early."""
+    """Do what the options say; report in KTAP if that ends early."""
     try:
         return run(options)
     except Failed as failed:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boot a base on the machine, and give this terminal a shell there.
 
-perf and QEMU are on it; "start-guest" boots a guest with a shell of its own.  "exit" ends the
+perf and QEMU are there, and "start-guest" boots a guest that has a shell, too.  "exit" ends the
 guest, or the machine; Ctrl-] ends the machine at once.
 
 Exit status: 0 after exit or Ctrl-], else the machine's (tools/machine/machine --help); 2 wrong
@@ -49,7 +49,7 @@ def arguments():
 def run(options):
     """Boot and wait; return the exit status."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failed("a shell wants a terminal", "make test")
+        raise Failed("a shell needs a terminal", "make test")
     logs = log_directory(options, options.base, "shell-" + options.vendor)
     image = os.path.join(logs, "boot.iso")
     model = watch.launcher.DEFAULT_CPU[options.vendor]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files that are made once and kept in build/image, each with a stamp of all that went into it."""
+"""Files that are made once and kept in build/image, each with a stamp of its inputs."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ _lock = threading.RLock()
 
 
 def _fingerprint(inputs):
-    """Return one hash over files, by name, size and time, and over words."""
+    """Return a hash over files, by name, size and time, and over words."""
     digest = hashlib.sha256()
     for name in inputs:
         if os.path.isabs(name) and os.path.exists(name):
@@ -27,7 +27,7 @@ def _fingerprint(inputs):
 
 @contextlib.contextmanager
 def _making():
-    """Let one make files at a time, of the runner's threads and of runners started side by side."""
+    """Let one thread make files at a time, of this runner and of others that run now."""
     with _lock:
         os.makedirs(OUT, exist_ok=True)
         with open(os.path.join(OUT, ".lock"), "w") as held:
@@ -36,13 +36,13 @@ def _making():
 
 
 def kept(name, inputs, make):
-    """Return the path of build/image/NAME; make it unless the same inputs made it already.
+    """Return the path of build/image/NAME; make it unless the same inputs have made it already.
 
-    inputs      files, as absolute paths, and words that the content depends on; the source of
-                make() is one by itself
-    make        writes the file to the path that it is given
+    inputs      files, as absolute paths, and words on which the content depends; the source file of
+                make() is always one
+    make        writes the file to the path that it gets
 
-    The file is written aside and renamed.  Raises Failed if it cannot be written.
+    The file is written under another name and renamed.  Raise Failed if it cannot be written.
     """
     path, stamp = os.path.join(OUT, name), os.path.join(OUT, name + ".stamp")
     with _making():

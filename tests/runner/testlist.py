@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Read a list of tests, such as tests/list.
 
-The list is made of stanzas: lines "key: value", and an empty line behind each stanza.  A line that
+The list is made of stanzas: lines "key: value", with an empty line after each stanza.  A line that
 begins with blanks continues the one before it; one that begins with # is a comment.  The first key
-says what a stanza is:
+tells what a stanza is:
 
     name: LEVEL/NAME    a test
-    group: NAME         what several tests have in common: a test that names it has its keys too
+    group: NAME         what several tests have in common: a test that names it has its keys, too
     matrix: NAME        a configuration in which the tests run once more
 
-Documentation/testing.rst says what the other keys mean.
+Documentation/testing.rst describes the other keys.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from kvmpmu import Failed, TOP, VENDORS, known_bases
 from watch import launcher
 
 LEVELS = ("tool", "bare", "host", "vm", "guest")
-# Settings are lists of words NAME=VALUE; what separates the words.
+# Settings are lists of words NAME=VALUE, and these are the separators of the words.
 SETTINGS = {"model": " ", "perfmon": ", ", "kargs": " ", "kvm": " ", "env": " "}
 COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run"} | set(SETTINGS)
 KEYS = {
@@ -30,7 +30,7 @@ KEYS = {
 }
 NEEDED = {"name": ("file",), "group": (), "matrix": ("levels", "bases")}
 WHAT = {"name": "test", "group": "group", "matrix": "configuration"}
-# Values that a key may have: a pattern for each word, and what to say of another one.
+# Values that a key may have: a pattern for each word, and a description for the message.
 VALUES = {
     "name": (r"(%s)/[\w./-]+" % "|".join(LEVELS), "LEVEL/NAME, with LEVEL one of " + " ".join(LEVELS)),
     "group": (r"[a-z][\w.-]*", "a word in small letters"),
@@ -52,7 +52,7 @@ LISTS = ("vendors", "levels", "env")    # more than one word is allowed
 class Stanza(dict):
     """The keys and values of a stanza, as text.
 
-    lines       of each key, the number of its line
+    lines       the line number of each key
     """
 
     def __init__(self, path):
@@ -60,11 +60,11 @@ class Stanza(dict):
         self.path, self.lines = path, {}
 
     def kind(self):
-        """Return the first key, which says what the stanza is."""
+        """Return the first key, which tells what the stanza is."""
         return next(iter(self))
 
     def wrong(self, what, key=None):
-        """Raise Failed: WHAT is wrong in the line of KEY, or in the first one."""
+        """Raise Failed with WHAT, for the line of KEY or for the first one."""
         _wrong(self.path, self.lines[key or self.kind()], what)
 
 
@@ -83,14 +83,14 @@ def _wrong(path, line, what):
 
 
 def level(test):
-    """Return a test's level, which its name begins with."""
+    """Return a test's level, with which its name begins."""
     return test["name"].partition("/")[0]
 
 
 def parse(path, joint=" "):
-    """Return the stanzas of the file PATH, in order; JOINT is between a line and its continuation.
+    """Return the stanzas of the file PATH, in order; JOINT separates a line from its continuation.
 
-    Raises Failed if it cannot be read, or has a line that is no part of a stanza.
+    Raise Failed if the file cannot be read, or has a line that belongs to no stanza.
     """
     try:
         with open(path) as lines:
@@ -121,7 +121,7 @@ def parse(path, joint=" "):
 
 
 def text(test):
-    """Return a test as a stanza that needs no group, for a list of its own."""
+    """Return a test as a stanza that needs no group, for a separate list."""
     pairs = [pair for pair in test.items() if pair[0] != "groups"]
     return "".join("%s: %s\n" % pair for pair in pairs) + "\n"
 
@@ -129,7 +129,7 @@ def text(test):
 def joined(key, own, more):
     """Return the words of a setting OWN, and those of MORE that are not among them, as text.
 
-    Return None if a word of MORE gives another value to what OWN has.
+    Return None if a word of MORE gives another value to a name that OWN has.
     """
     between = r"[,\s]+" if key == "perfmon" else r"\s+"
     own, more = (re.split(between, words.strip(), flags=re.A) for words in (own, more))
@@ -146,7 +146,7 @@ def joined(key, own, more):
 
 
 def _check(stanza):
-    """Raise Failed if a stanza has keys or values that its kind has not, or lacks one."""
+    """Raise Failed if a stanza has keys or values that its kind does not allow, or lacks one."""
     kind = stanza.kind()
     if kind not in KEYS:
         stanza.wrong("a stanza begins with %s, not '%s:'"
@@ -173,7 +173,7 @@ def _check(stanza):
 def _expanded(test, groups):
     """Return a test with the keys of its groups.
 
-    Bases are united, and words of settings as well; other keys must not contradict each other.
+    Bases are united, and so are words of settings; other keys must not contradict each other.
     """
     names = test.get("groups", "").split()
     unknown = [name for name in names if name not in groups]
@@ -203,9 +203,9 @@ def _expanded(test, groups):
 
 
 def read(path):
-    """Return the TestList that the file PATH is.
+    """Return the TestList in the file PATH.
 
-    Raises Failed, with the line in question, if something is wrong in it.
+    Raise Failed, with the line in question, if something is wrong in it.
     """
     found = TestList([], {}, [])
     seen = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Variants of a base: which kernel and which modules a name such as 6.12-debug-mediated means."""
+"""Variants of a base: the kernel and modules for a name such as 6.12-debug-mediated."""
 
 import dataclasses
 import os
@@ -13,12 +13,12 @@ MEDIATED = "-mediated"
 class Variant:
     """A base, with another kernel on the host, other modules, or another kind of vPMU.
 
-    name        as tests/list has it
-    base        the base that it is one of
+    name        the name in tests/list
+    base        the base of which it is a variant
     mediated    whether KVM's modules are loaded with enable_mediated_pmu=1
-    kernel      the directory of the host's kernel, from the top of the repository
+    kernel      the directory of the host's kernel, relative to the top of the repository
     image       the host's kernel image in that directory
-    modules     the directory of KVM's modules and of the file "order", from the top, too
+    modules     the directory of KVM's modules and of the file "order", relative to the top, too
     how         the command that makes both
     """
 
@@ -32,15 +32,15 @@ class Variant:
 
 
 BUILT = "obj/arch/x86/boot/bzImage"     # our own build of a kernel
-PACKAGED = "vmlinuz"                    # one that a package has brought
+PACKAGED = "vmlinuz"                    # a kernel from a package
 
 
 def variant(name):
-    """Return the Variant that NAME is: BASE[-HOST][-MODULES][-mediated].
+    """Return the Variant of a name: BASE[-HOST][-MODULES][-mediated].
 
-    HOST is debug (a kernel that watches itself), debian (Debian's own binary, with the modules
-    that DKMS built) or deb (that of our own packages, cut to what the machine needs).  MODULES is
-    stock (the base's own) or the name of a set of wrong ones that a test must find out.
+    HOST is debug (a kernel that checks itself), debian (Debian's own binary, with the modules that
+    DKMS built) or deb (the kernel of our own packages, reduced to what the machine needs).  MODULES
+    is stock (the base's own) or the name of a set of wrong modules that a test must detect.
     """
     mediated = name.endswith(MEDIATED)
     base, *kinds = name.removesuffix(MEDIATED).split("-", 2)
@@ -72,7 +72,7 @@ def variant(name):
 def kvm_params(name, vendor):
     """Return the parameters of KVM's modules for a base or variant, as "kvm_intel.ept=0 ...".
 
-    They are KVM's defaults, but for the kind of vPMU.
+    Except for the kind of vPMU they are KVM's defaults.
     """
     return "kvm_%s.enable_mediated_pmu=1" % vendor if variant(name).mediated else ""
 
@@ -80,7 +80,7 @@ def kvm_params(name, vendor):
 def kernel_paths(name):
     """Return the paths of the host's image, of the guest's, and of the modules in load order.
 
-    Raises Failed if one has not been built.
+    Raise Failed if one of them is not built.
     """
     found = variant(name)
     host = os.path.join(TOP, found.kernel, found.image)
@@ -98,5 +98,5 @@ def kernel_paths(name):
 
 
 def is_watched(name):
-    """Return whether the host's kernel watches itself, which takes time and memory."""
+    """Return whether the host's kernel checks itself, which takes time and memory."""
     return "debug" in name.split("-")

@@ -19,20 +19,20 @@ LAUNCHER = [os.path.join(TOP, "tools/machine/machine")]
 
 
 def _end_with_parent():
-    """Also a runner that was killed outright must not leave its machines behind."""
+    """End with the parent: a runner that is killed outright must not leave machines running."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)      # PR_SET_PDEATHSIG
 
 
 def in_parallel(calls, workers, stopping):
     """Run functions without arguments, WORKERS at a time; return their results in order.
 
-    If one raises something, or Ctrl-C is pressed, the event STOPPING is set, the others are
-    awaited, and it is raised here.
+    If one raises an exception, or on Ctrl-C, set the event STOPPING, wait for the others, and raise
+    it here.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         jobs = [pool.submit(call) for call in calls]
         try:
-            # Short waits, so that Ctrl-C is heard.
+            # Wait for short times, so that Ctrl-C has an effect.
             waiting = set(jobs)
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, timeout=0.2,
@@ -49,7 +49,7 @@ def in_parallel(calls, workers, stopping):
 
 @contextlib.contextmanager
 def alone(directory, say):
-    """Two runs at once would take each other's logs away: the second waits."""
+    """Make a second run wait, because two runs at once would remove each other's logs."""
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, ".lock.boots"), "w") as held:
         try:
@@ -61,7 +61,7 @@ def alone(directory, say):
 
 
 def _launcher():
-    """The launcher as a module: it knows which CPUs there are."""
+    """Load the launcher as a module, because it has the list of CPUs."""
     loader = importlib.machinery.SourceFileLoader("launcher", LAUNCHER[0])
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("launcher", loader))
     loader.exec_module(module)
@@ -93,7 +93,7 @@ class Machine:
         self.position = 0
 
     def news(self):
-        """What the verdict file has grown by."""
+        """Return what is new in the verdict file."""
         with open(self.verdict, "rb") as data:
             data.seek(self.position)
             new = data.read()
@@ -101,7 +101,7 @@ class Machine:
         return new
 
     def end(self):
-        """The launcher ends its machine when asked to; when it does not answer, its whole session goes."""
+        """Ask the launcher to end its machine; if it does not, kill its whole session."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -118,16 +118,20 @@ class Machine:
             return ""
 
     def complaint(self):
-        """The launcher's own words, if it has any."""
+        """Return the launcher's message, if there is one."""
         with open(os.path.join(self.logs, "machine"), errors="replace") as text:
             lines = [line.strip() for line in text if line.strip()]
         return lines[0] if lines else "no word from it"
 
 
 def watch(machine, feed, limit, stopping):
-    """Feed what the machine says until it ends.  limit() gives the seconds that the present step has, and a number that
-    changes with each step.  When stopping is set, the machine is ended and this interrupted.
-    Returns "off", "stopped", "timeout" or "nostart", and the exit status."""
+    """Feed what the machine reports to FEED until it ends.
+
+    limit() returns the seconds for the present step, and a value that changes with each step.  When
+    STOPPING is set, end the machine and raise KeyboardInterrupt.
+
+    Return "off", "stopped", "timeout" or "nostart", and the exit status.
+    """
     step, since = None, time.monotonic()
     while True:
         ended = machine.process.poll()
