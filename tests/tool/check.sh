@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: make check finds nothing, and leaves nothing out.
+# Rule: make check finds nothing, and skips nothing.
 #
-# The mails of one base only, in turn, as the commit chooses: each takes minutes.
-# The base with the most mails has its turn in runs without a host that watches
-# itself (tests/runner/run.py), which take long for that, and a third of its mails is
-# compiled.  KVMPMU_MAILS names others, KVMPMU_MAILS_TURN another part.
+# Each mail takes minutes, so a run checks the mails of one base; the commit chooses
+# which.  The turns of the base with the most mails are in runs without a host that checks
+# itself (tests/runner/run.py), because runs with such a host already take long.  A run
+# compiles a third of more than 20 mails.  KVMPMU_MAILS names other bases,
+# KVMPMU_MAILS_TURN another part.
 
 . "$(dirname "$0")/../../scripts/lib/lib.sh"
 

@@ -1,29 +1,37 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: what a guest pays for its PMU, in instructions of the host and accesses to the PMU, the same work in one run.
+"""Rule: the costs of a guest's PMU have limits, in instructions of the host and accesses to the PMU
+for the same work in one run.
 
-	perf-based, beside the base's own KVM
-		idle, event,	at most as many instructions, and no access more
-		sample
-		near, pmi	at most 1 % more instructions, and no access more: a report that is late, or early as it was asked
-				for, is told from an overflow
-	perf-based, active	at most 1.25 times idle, and no access more: counters are far from their ends
-	mediated, idle		at most 1.03 times that of the base's own KVM, and no access in nine exits of ten: one that is put and loaded has
-				thirty
-	mediated, active	at most 1.15 times idle, and two accesses more for the one counter that counts what KVM emulates
-	mediated, nmi_watchdog=1, two CPUs, beside a perf-based vPMU of the same kernel
-		idle		at most as many instructions, and no access more
-		active		at most 1.15 times, and at most 1.12 times idle; two accesses more
-		near		at most 0.6 times, and at most 1.12 times idle; two accesses more than that
-		event, sample	at most 0.6 times, and no access more
-		pmi		at most 0.6 times; no more instructions and accesses than without the watchdog, within a tenth
-		rdpmc, control	Intel: none; AMD: RDPMC at most 0.4 times, three accesses: one, and two that count it in the register
-		beside		at most 3.2 times idle, and 36 accesses: with an event of the host that counts between the exits
-	mediated, fewer counters than the CPU has, beside a perf-based vPMU of the same kernel
-		rdpmc, control	at most 0.4 times, and three accesses
+  perf-based, compared with the base's own KVM
+    idle, event,    at most as many instructions, and no more accesses
+    sample
+    near, pmi       at most 1 % more instructions, and no more accesses: these tell a report that
+                    is late, or early as requested, from an overflow
+  perf-based, active
+                    at most 1.25 times idle, and no more accesses: counters are far from overflow
+  mediated, idle    at most 1.03 times the base's own KVM, and at most 0.1 accesses per exit more;
+                    putting and loading the PMU makes thirty
+  mediated, active  at most 1.15 times idle, and two more accesses for the one counter that counts
+                    what KVM emulates
+  mediated, nmi_watchdog=1, two CPUs, compared with a perf-based vPMU of the same kernel
+    idle            at most as many instructions, and no more accesses
+    active          at most 1.15 times, and at most 1.12 times idle; two more accesses
+    near            at most 0.6 times, and no more accesses; at most 1.12 times idle, and two more
+                    accesses than idle
+    event, sample   at most 0.6 times, and no more accesses
+    pmi             at most 0.6 times; at most 1.1 times the instructions without the watchdog, and
+                    1.1 times the accesses plus 10
+    rdpmc, control  Intel: none.  AMD: RDPMC at most 0.4 times, and three accesses: one, and two
+                    that count the RDPMC in the register
+    beside          at most 3.2 times idle, and 36 accesses, while an event of the host counts
+                    between the exits
+  mediated, fewer counters than the CPU has, compared with a perf-based vPMU of the same kernel
+    rdpmc, control  at most 0.4 times, and three accesses
 
-Runs tests/vm/cost.c, which says what these are, on each base with stock modules and with ours, and on base 6.12 with a mediated
-vPMU, with the host's watchdog off and, as Debian has it, on.  Says a result for each in KTAP; exit status 1 if any is bad.
+Run tests/vm/cost.c, which describes this work: on each base with stock modules and with ours, on
+base 6.12 also with a mediated vPMU, and there also with the host's watchdog on, as Debian has it,
+and with fewer counters.  Print a result for each limit in KTAP; exit status 1 if any is exceeded.
 """
 
 import os
@@ -46,9 +54,10 @@ VARIANTS = [variant for base in BASES for variant in (base + "-stock", base)] + 
 
 
 def measure(logs):
-    """{(vendor, variant, work): (instructions, accesses) an exit, or of the event or sample}
+    """Return {(vendor, variant, work): (instructions, accesses)}, per exit, event or sample.
 
-    Variants end in -watchdog where the host has it on, in -fewer where the guest has four counters."""
+    Variants end in -watchdog if the host has it on, and in -fewer if the guest has four counters.
+    """
     path = os.path.join(logs, "list")
     both = " ".join(name for base in MEDIATED for name in (base, base + "-mediated"))
     tests = [{"name": "vm/cost", "bases": " ".join(VARIANTS)},
@@ -145,7 +154,7 @@ def main():
                     watched(vendor, base)
                     fewer(vendor, base)
             except KeyError as missing:
-                check(False, "%s: nothing was measured of %s" % (vendor, "/".join(missing.args[0])))
+                check(False, "%s: no measurement of %s" % (vendor, "/".join(missing.args[0])))
     print("1..%d" % len(results))
     return 0 if results and all(results) else 1
 

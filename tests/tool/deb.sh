@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: the kernel packages install beside Debian's own kernel, hold the series, are configured as Debian's kernel is where it
-# matters to guests, fit together, and tell nothing about where they were built.
+# Rule: the kernel packages install next to Debian's own kernel, contain the series, have the
+# settings of Debian's kernel that matter to guests, fit together, and do not tell where they were
+# built.
 #
-# Takes the packages of the cut configuration, which are built if they are not there.  That their kernel boots and counts,
-# vm/kernel-packages
-# and guest/deb see.
+# Use the packages of the cut configuration, and build them if they do not exist.
+# vm/kernel-packages and guest/deb check that their kernel boots and counts.
 
 . "$(dirname "$0")/../../scripts/lib/lib.sh"
 
@@ -15,7 +15,8 @@ export FLAVOUR='' DEBUG_INFO=''
 unset NEXT
 
 . tests/tool/ktap.sh
-# refused WHAT PATTERN COMMAND...: with status 2, one line for the cause, and the last for the way on.
+# refused WHAT PATTERN COMMAND...: it exits with 2, and prints a line with the cause and the next
+# command.
 refused() {
 	local what=$1 pattern=$2 status=0
 	shift 2
@@ -31,12 +32,12 @@ rm -rf "$work"
 mkdir -p "$work"
 release=$(cat $cut/release)
 
-# ---- what they are called, and what they say of themselves
+# ---- names and control data
 
 source=$(cat build/$base/source)
 version=${source#*_}
 version=${version%_*}+kvmpmu$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
-same "the release is the version's, with a name of ours" "$release" "${version%%-*}-kvm-pmu-cloud-amd64"
+same "the release is the version with our name" "$release" "${version%%-*}-kvm-pmu-cloud-amd64"
 same "an image and its headers" "$(printf '%s\n' "${packages[@]##*/}")" \
 	"$(printf 'linux-%s-%s_%s_amd64.deb\n' image "$release" "$version" headers "$release" "$version")"
 for p in "${packages[@]}"; do
@@ -48,14 +49,14 @@ for p in "${packages[@]}"; do
 done
 dpkg-deb -e "${packages[0]}" "$work/control"
 for script in postinst postrm; do
-	same "$script has the boot loader and the initramfs brought up to date" \
+	same "$script updates the boot loader and the initramfs" \
 		"$(grep -c "run-parts --arg=\"$release\" --arg=\"/boot/vmlinuz-$release\" /etc/kernel/$script.d" "$work/control/$script")" 1
 done
 root=$work/root
-same "nothing of it is where Debian's kernel has its files" \
+same "no file has a path of Debian's kernel" \
 	"$(cd "$root" && find . -type f ! -path "*$release*" ! -path './usr/share/doc/*' ! -path './etc/kernel/*')" ""
 
-# ---- what is in them
+# ---- contents
 
 modules=$root/lib/modules/$release/kernel
 find "$modules" -name '*.ko.xz' -exec xz -d {} +
@@ -68,7 +69,7 @@ for name in kvm-intel kvm-amd; do
 done
 vermagic=$(modinfo -F vermagic "$modules/arch/x86/kvm/kvm.ko")
 
-# What is built in, and every number: modules are what was cut.
+# Compare options that are built in, and numbers: the cut removed only modules.
 config=$root/boot/config-$release
 debian=$cut/cloud-amd64/debian
 told='^CONFIG_(KVM|PERF_EVENTS|PREEMPT|HZ|NO_HZ|SMP|NR_CPUS|NUMA|PARAVIRT|XEN_PV|X86_(64|X2APIC|LOCAL|PAT|MCE|FRED|SGX|KERNEL_IBT)'
@@ -77,7 +78,7 @@ settings() {
 	grep -E "$told" "$1" | grep -vE '=m$|^CONFIG_MODULE_SIG_KEY=' | sort
 }
 looked_at=$(settings "$debian" | wc -l)
-same "more than fifty settings are looked at" "$((looked_at > 50))" 1
+same "more than fifty settings are compared" "$((looked_at > 50))" 1
 same "all of them are Debian's" "$(diff <(settings "$debian") <(settings "$config") | grep '^[<>]' || true)" ""
 
 mkdir -p "$work/hello"
@@ -85,25 +86,28 @@ printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' > "$work/hello/hell
 printf 'obj-m := hello.o\n' > "$work/hello/Kbuild"
 unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES
 make -C "$root/usr/src/linux-headers-$release" M="$top/$work/hello" modules > "$work/make" 2>&1 || sed 's/^/# /' "$work/make"
-same "with the headers, a module is built that this kernel takes" \
+same "the headers build a module that this kernel accepts" \
 	"$(modinfo -F vermagic "$work/hello/hello.ko" 2> /dev/null)" "$vermagic"
 
-# ---- what must not be in them
+# ---- contents that must not be there
 
 rm -rf "$work/hello"
 same "no private key" "$(grep -rlE 'BEGIN ([A-Z]+ )?PRIVATE KEY' "$root" | grep -v '/scripts/' || true)" ""
-# The kernel as it is before it is packed; of the headers, two files that the kernel's own packaging takes along have the path.
+# Look at the kernel before it is compressed.  Skip the headers: two files that the kernel's own
+# packaging includes have the path.
 cp $cut/cloud-amd64/obj/vmlinux "$work/vmlinux"
-same "no path of where they were built, in the kernel and its modules" \
+same "no path of the build in the kernel and its modules" \
 	"$(grep -rlF "$top" "$work/vmlinux" "$root/boot" "$root/lib/modules" || true)" ""
-same "no name of who built them" "$(grep -aoE 'Linux version [^ ]+ \([^)]*\)' "$work/vmlinux" | sed 1q)" \
+same "no name of the builder" \
+	"$(grep -aoE 'Linux version [^ ]+ \([^)]*\)' "$work/vmlinux" | sed 1q)" \
 	"Linux version $release (kvm-pmu@debian)"
 
 # ---- building them
 
 before=$(stat -c '%n %Y' "${packages[@]}")
-same "what is built is not built again" "$(scripts/cmd/deb --cut $base 2>&1)" "$(printf '%s\n' "${packages[@]}")"
-same "and stays as it is" "$(stat -c '%n %Y' "${packages[@]}")" "$before"
+same "packages that exist are not built again" "$(scripts/cmd/deb --cut $base 2>&1)" \
+	"$(printf '%s\n' "${packages[@]}")"
+same "and stay unchanged" "$(stat -c '%n %Y' "${packages[@]}")" "$before"
 refused "another flavour" "unknown FLAVOUR 'rt-amd64'; there is: amd64 cloud-amd64" env FLAVOUR=rt-amd64 scripts/cmd/deb $base
 refused "another base" "unknown BASE '5.4'" scripts/cmd/deb 5.4
 

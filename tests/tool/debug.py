@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: with make debug, gdb stops in KVM, knows its functions, steps, and lets the test go on.
+"""Rule: with make debug, gdb stops in KVM, knows its functions, and steps; then the test runs to
+its end.
 
-Runs tests/runner/debug.py and gdb on a test.  Skipped where there is no gdb or no machine for it.
-Says its results in KTAP; exit status 1 if any is bad.
+Run tests/runner/debug.py and gdb on a test.  Skip this if there is no gdb or no machine for it.
+Print results in KTAP; exit status 1 if any is bad.
 """
 
 import os
@@ -19,7 +20,7 @@ sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
 
 from ktap import Results    # noqa: E402
 
-LIMIT = 300         # seconds for the test, once gdb has gone
+LIMIT = 300         # seconds each for the boot, for gdb, and for the rest of the test
 TEST = "vm/msr-list"
 COMMANDS = ("break kvm_arch_vcpu_create", "continue", "info symbol $rip", "stepi",
             "info symbol $rip", "delete", "detach")
@@ -47,7 +48,7 @@ def main():
         while "gdb -x " not in words() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
         line = next((line.split() for line in words().splitlines() if "  gdb -x " in line), [])
-        check(line, "it says how to call gdb", words())
+        check(line, "it prints how to call gdb", words())
         if line:
             typed = [word for command in COMMANDS for word in ("-ex", command)]
             command = line[:1] + ["-q", "-batch"] + line[1:3] + typed + line[3:]
@@ -55,11 +56,11 @@ def main():
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   timeout=LIMIT, check=False).stdout
             check("kvm_arch_vcpu_create in section .text" in said, "it stops at a breakpoint", said)
-            check("kvm_arch_vcpu_create + " in said, "stepi goes on by one instruction", said)
-            check("detached" in said, "gdb lets go", said)
+            check("kvm_arch_vcpu_create + " in said, "stepi executes one instruction", said)
+            check("detached" in said, "gdb detaches", said)
             process.wait(timeout=LIMIT)
             check(process.returncode == 0 and "\nend %s 0\n" % TEST in words()
-                  and "\nnot ok" not in words(), "the test goes on to its end", words())
+                  and "\nnot ok" not in words(), "the test runs to its end", words())
     finally:
         process.terminate()
         process.wait()

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Rule: the same run gives the same numbers, to the last one.
 
-Boots the same image twice, host and guest, and compares what the tests said, with all their counts, and every line of the
-truth.  With one CPU and with two.  Says its results in KTAP; exit status 1 if any is bad.
+Boot the same image twice, host and guest, and compare all results of the tests, with their counts,
+and every line of the ground truth.  Do so with one CPU and with two.  Print results in KTAP; exit
+status 1 if any is bad.
 """
 
 import os
@@ -25,7 +26,7 @@ from variants import kvm_params         # noqa: E402
 
 
 def run(place, number, vendor, cpus, cd):
-    """One run: its verdicts and its truth."""
+    """Run the machine once; return its exit status, verdicts and truth, and output."""
     files = {name: os.path.join(place, "%s%d" % (name, number)) for name in ("verdict", "truth")}
     command = watch.LAUNCHER + ["--vendor", vendor, "--cpus", str(cpus), "--timeout", "120", "--iso", cd]
     for name, path in files.items():
@@ -51,10 +52,11 @@ def main():
                            "GUEST_KARGS": iso.KARGS}
             iso.boot(cd, bases[0], plan, environment)
             first = run(place, 1, vendor, cpus, cd)
-            time.sleep(1.1)     # another second of the day
+            time.sleep(1.1)     # so that the time of day differs
             second = run(place, 2, vendor, cpus, cd)
             for what, good, more in (
-                    ("both runs come to their end", first[0] == second[0] == 0 and "\ndone\n" in first[1]["verdict"],
+                    ("both runs reach their end",
+                     first[0] == second[0] == 0 and "\ndone\n" in first[1]["verdict"],
                      first[2] + second[2]),
                     ("verdicts", first[1]["verdict"] == second[1]["verdict"], first[1]["verdict"] + second[1]["verdict"]),
                     ("truth", first[1]["truth"] and first[1]["truth"] == second[1]["truth"], "")):

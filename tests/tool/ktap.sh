@@ -7,14 +7,14 @@
 
 count=0 failed=0
 
-# result ok|"not ok" WHAT: say one result.
+# result ok|"not ok" WHAT: print one result.
 result() {
 	count=$((count + 1))
 	[ "$1" = ok ] || failed=1
 	printf '%s %d - %s\n' "$1" $count "$2"
 }
 
-# same WHAT GOT WANT: say whether two texts are the same, and both if they are not.
+# same WHAT GOT WANT: report whether two texts are the same; if not, print both.
 same() {
 	if [ "$2" = "$3" ]; then
 		result ok "$1"
@@ -24,7 +24,7 @@ same() {
 	fi
 }
 
-# conclude: say how many results there were, and exit with 1 if one was bad.
+# conclude: print the number of results, and exit with 1 if one was bad.
 conclude() {
 	printf '1..%d\n' $count
 	exit $failed

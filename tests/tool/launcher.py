@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: the launcher refuses what cannot be had with one line and the next command, before anything runs.
+"""Rule: the launcher refuses what the machine does not have, with one line and the next command,
+before anything runs.
 
-Says its results in KTAP; exit status 1 if any is bad.
+Print results in KTAP; exit status 1 if any is bad.
 """
 
 import os
@@ -11,7 +12,7 @@ import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MACHINE = os.path.join(TOP, "tools/machine/machine")
-# Arguments, and what the line has to name.
+# Arguments, and text that the line must contain.
 REFUSED = (
     ("--vendor via", "unknown vendor 'via'"),
     ("--model zen9 --vendor amd", "unknown model 'zen9'; there are zen3, zen4, zen5"),

@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: the tests of tests/vm can fail: on the stock kernel, and on wrong versions of our series, each where it should.
+"""Rule: the tests of tests/vm fail on the stock kernel and on wrong versions of our series, each
+where tests/vm/mutants says so.
 
-Builds the modules of tests/vm/mutants: one set a base, in which kvm.mutant=N makes the N-th of them wrong.  Runs on each those
-tests that its stanza names, by a temporary list with a boot for each mutant, and wants each of them to fail by its own results,
-not because the machine went down.  Where nothing is wrong the tests that are named, or all of the base, have to pass.
-variants NAME... takes only these.  variants --texts BASE only says which of the base's mutants no longer find their text.
-Without names it takes a share of them, which the commit chooses as that of the matrix
-(tests/runner/run.py); KVMPMU_MUTANTS=all takes all, KVMPMU_MUTANTS=K the K-th share.
-Says a result for each in KTAP; exit status 1 if any is bad.
+Build the modules of tests/vm/mutants: one set per base, in which kvm.mutant=N enables the N-th
+wrong version.  On each mutant run the tests that its stanza names, from a temporary list, with a
+boot per mutant.  Each of them must fail by its own results, and not because the machine goes down,
+unless the stanza has "says".  If nothing is wrong, the named tests must pass, or all tests of the
+base.
+
+mutants.py NAME... runs only these mutants.  Without names a share of them runs; the commit chooses
+it, as it chooses that of the matrix (tests/runner/run.py).  KVMPMU_MUTANTS=all runs all mutants,
+KVMPMU_MUTANTS=K the K-th share.  mutants.py --texts BASE... only checks that the text that each
+mutant replaces is still there, once.
+
+Print a result for each test in KTAP; exit status 1 if any is bad.
 """
 
 import difflib
@@ -28,17 +34,17 @@ from kvmpmu import Failed, VENDORS, commit  # noqa: E402
 
 LIST = "tests/vm/mutants"
 STOCK = ("stock", "debug-stock")
-# Where the parameter is made; it is known behind the includes of each header.
+# Where the parameter is defined; patch() declares it after the includes of each header.
 DEFINE = ("pmu.c", "static struct kvm_pmu_ops kvm_pmu_ops __read_mostly;\n",
           "int kvm_mutant;\nEXPORT_SYMBOL_GPL(kvm_mutant);\nmodule_param_named(mutant, kvm_mutant, int, 0444);\n\n")
 DECLARE = "\nextern int kvm_mutant;\n"
 
 
-SHARES = 4          # all of them take some 20 minutes on two cores
+SHARES = 4          # all mutants take about 20 minutes on two cores
 
 
 def spliced(text, file, was, versions):
-    """The text with all versions of a piece: which one runs is for kvm_mutant to say."""
+    """Return the text with all versions of a piece; kvm_mutant chooses the one that runs."""
     def plain(piece):
         return piece.replace("\\n", "\n").replace("\\t", "\t")
 
@@ -57,7 +63,7 @@ def spliced(text, file, was, versions):
 
 
 def patch(base, mutants):
-    """What makes of our sources those with all mutants in them; a mutant is (number, stanza)."""
+    """Return a patch that adds all mutants to our sources; a mutant is (number, stanza)."""
     files, pieces = {}, {}
     for name in sorted({"pmu.c", "pmu.h"} | {mutant["file"] for _, mutant in mutants if "file" in mutant}):
         path = os.path.join(TOP, "build", base, "linux/arch/x86/kvm", name)
@@ -67,7 +73,7 @@ def patch(base, mutants):
     for number, mutant in mutants:
         if "was" in mutant:
             pieces.setdefault((mutant["file"], mutant["was"]), []).append((number, mutant["is"]))
-    # The longest first: one may be a part of another.
+    # Replace the longest first, because it may contain another one.
     for (file, was), versions in sorted(pieces.items(), key=lambda item: -len(item[0][1])):
         mutated[file] = spliced(mutated[file], file, was, versions)
     file, behind, what = DEFINE
@@ -99,13 +105,16 @@ def build(base, mutants):
 
 
 def variant_of(mutant):
-    """On which variant of its base its tests run: 6.12-mediated's mutants are 6.12-mutants-mediated."""
+    """Return the variant of its base on which a mutant's tests run.
+
+    For a mutant of 6.12-mediated it is 6.12-mutants-mediated.
+    """
     base, dash, kind = mutant.get("base", "6.1").partition("-")
     return "%s-%s%s%s" % (base, mutant["name"] if mutant["name"] in STOCK else "mutants", dash, kind)
 
 
 def run(variant, cases, logs):
-    """Runs (name, stanza) pairs; the results by title."""
+    """Run the tests CASES, pairs of name and stanza; return results by vendor and name."""
     path = os.path.join(logs, "list." + variant)
     with open(path, "w") as out:
         for name, stanza in cases:
@@ -121,7 +130,7 @@ def run(variant, cases, logs):
 
 
 def share(mutants):
-    """The names of those whose turn it is, and in words which share that is."""
+    """Return the names of the mutants whose turn it is, and a name for the share."""
     wanted = os.environ.get("KVMPMU_MUTANTS", "share")
     if wanted == "all":
         return [mutant["name"] for mutant in mutants], "all"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Rule: make new-base adds a base whose series is that of another one, all of it or nothing.  On the same source the patches come
-# out as they are; a hunk that does not fit another source is named, with its patch, and no base appears until a person has
-# finished the rebase.
+# Rule: make new-base adds a base whose series is that of another one, all of it or nothing.  For
+# the same source the patches come out unchanged.  If a hunk does not fit another source, the hunk
+# and its patch are named, and no base appears until a person has finished the rebase.
 
 set -uo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 n=0
 
-# ok TEXT CMD...: one result, with what CMD says if it fails.
+# ok TEXT CMD...: print one result, and the output of CMD if it fails.
 ok() {
 	local text=$1
 	shift
@@ -25,7 +25,7 @@ ok() {
 	fi
 }
 
-# says STATUS TEXT CMD...: it ends with that status, and one line has the text.
+# says STATUS TEXT CMD...: CMD ends with STATUS, and a line of its output contains TEXT.
 says() {
 	local status=$1 text=$2
 	shift 2
@@ -35,7 +35,7 @@ says() {
 	return 1
 }
 
-# A repository of its own, with what has been downloaded.
+# Work in a copy of the repository that has its downloads.
 (cd "$top" && tar -c --exclude=./build --exclude=./.git .) | tar -x -C "$work" || exit 1
 mkdir -p "$work/build"
 cp -r "$top/build/apt" "$work/build/" 2> /dev/null
@@ -59,13 +59,14 @@ ok "a source that the series does not fit: the first patch that does not" \
 	scripts/cmd/new-base $new $from
 ok "and the hunks" grep -q "^    | arch/x86/kvm/pmu.c:[0-9]" "$work/log"
 ok "no base yet" test ! -e patches/$new
-ok "calling it again says the same" says 1 "needs a person on $new" scripts/cmd/new-base $new
-# What the person makes of it does not matter here: nothing of the series.
+ok "a second call reports the same" says 1 "needs a person on $new" scripts/cmd/new-base $new
+# The person's result does not matter here: drop the whole series.
 ok "a person has finished the rebase" git -C build/$new/linux reset -q --hard base
 rm -rf build/$new/linux/.git/rebase-merge
 git -C build/$new/linux checkout -q -B series.new base
-ok "and it goes on" scripts/cmd/new-base $new
-ok "with the base that the rebase began from" grep -q "^package: $(sed -n 's/^package: //p' "$other")$" patches/$new/base
+ok "and the next call continues" scripts/cmd/new-base $new
+ok "with the base from which the rebase began" \
+	grep -q "^package: $(sed -n 's/^package: //p' "$other")$" patches/$new/base
 rm -rf patches/$new build/$new
 
 ok "the same source takes the series" env PACKAGE="$package" scripts/cmd/new-base $new $from
@@ -74,7 +75,7 @@ ok "pinned to the same package" diff <(grep -v '^#' patches/$from/base) <(grep -
 	mkdir "$work/$d" && cp "$d"/*.patch "$d/series" "$work/$d/"
 done)
 sed -i "s/base $from/base $new/" "$work/$from/series"
-ok "and comes out as it is, comments too" diff -r "$work/$from" "$work/$new"
+ok "and comes out unchanged, comments too" diff -r "$work/$from" "$work/$new"
 ok "with Debian's configurations of that version" grep -q "^version: $(sed -n 's/^version: //p' patches/$from/base)$" \
 	patches/$new/config/amd64
 ok "the tree is that of its series" test -z "$(scripts/cmd/tree --quiet $new 2>&1)"

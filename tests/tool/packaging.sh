@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: what leaves this repository (mails, a patched tree, modules, the DKMS package) is either whole or refused with one line
-# for the cause and one for what to do next; what was there before stays as it was.
+# Rule: what leaves this repository (mails, a patched tree, modules, the DKMS package) is either
+# whole or refused, with one line for the cause and one for the next command; what was there before
+# stays as it was.
 
 . "$(dirname "$0")/../../scripts/lib/lib.sh"
 . scripts/lib/mails.sh
@@ -15,8 +16,9 @@ export BASE='' KERNEL='' RELEASE=''
 unset NEXT
 
 . tests/tool/ktap.sh
-# says WHAT STATUS PATTERN COMMAND...: the command ends with STATUS, one line of its standard error matches; if it is not 0, that
-# is the one for the cause, and the last is the one for the way on.
+# says WHAT STATUS PATTERN COMMAND...: the command ends with STATUS, and a line of its standard
+# error matches PATTERN.  If STATUS is not 0, there is one line with the cause, and the last line is
+# the next command.
 says() {
 	local what=$1 want=$2 pattern=$3 status=0
 	shift 3
@@ -36,7 +38,7 @@ sum() {
 	(cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum
 }
 
-# ---- a tree of the user's
+# ---- a user's tree
 
 mapfile -t patches < <(mail_names $base | sed "s,^,patches/$base/,")
 mapfile -t files < <(scripts/lib/series.py new-files $base)
@@ -80,23 +82,24 @@ make_tree 6.1
 mv "$tree/.kvm-pmu" "$work/ready"
 same "apply: killed before the first file is changed" "$(sum "$tree")" "$before"
 mv "$work/ready" "$tree/.kvm-pmu"
-# As if some of the files had been renamed when it happened.
+# Rename one of the files, as if the call had been killed later.
 mv "$tree/.kvm-pmu/ready/arch/x86/kvm/pmu.c" "$tree/arch/x86/kvm/pmu.c"
 says "apply: the next call finishes what was interrupted" 0 "in .*/tree already" "$apply" "$tree"
 same "apply: to the same tree" "$(sum "$tree")" "$after"
 says "apply: no tree" 2 "not the source of a kernel" "$apply" "$work"
 says "apply: no name" 2 "KERNEL= is not set" "$apply"
 make_tree 2.6
-says "apply: no other series is tried than the one asked for" 2 "unknown BASE '5.4'" "$apply" --base 5.4 "$tree"
+says "apply: only the requested series is tried" 2 "unknown BASE '5.4'" "$apply" --base 5.4 "$tree"
 
 # ---- mails
 
 says "series: mails that git am takes" 0 "${#patches[@]} mails" "$top/scripts/cmd/series" $base "$work/mails"
 first=$(sum "$work/mails")
 rm -rf "$work/mails"
-says "series: whoever writes them, and whenever" 0 "${#patches[@]} mails" env GIT_AUTHOR_NAME=other GIT_COMMITTER_NAME=other \
-	GIT_COMMITTER_DATE='2001-01-01 00:00:00' TZ=Asia/Tokyo LANG=de_DE.UTF-8 "$top/scripts/cmd/series" $base "$work/mails"
-same "series: are the same" "$(sum "$work/mails")" "$first"
+says "series: for another author, date and locale" 0 "${#patches[@]} mails" env \
+	GIT_AUTHOR_NAME=other GIT_COMMITTER_NAME=other GIT_COMMITTER_DATE='2001-01-01 00:00:00' \
+	TZ=Asia/Tokyo LANG=de_DE.UTF-8 "$top/scripts/cmd/series" $base "$work/mails"
+same "series: the mails are the same" "$(sum "$work/mails")" "$first"
 nr=${#patches[@]}
 same "series: each says which it is" "$(sed -n 's/^Subject: \[PATCH \([0-9/]*\)\].*/\1/p' "$work/mails"/*.patch | paste -sd' ')" \
 	"$(seq -f "%0${#nr}g/$nr" 1 "$nr" | paste -sd' ')"
@@ -104,8 +107,8 @@ mkdir "$work/empty"
 echo mine > "$work/empty/mine"
 says "series: a directory with other things in it" 2 "has other things in it" "$top/scripts/cmd/series" $base "$work/empty"
 
-# Mails that are wrong, each in one way, behind the series.
-# mail NAME SED [FILE]: the mail that makes this change to FILE
+# Mails that follow the series, each wrong in one way.
+# mail NAME SED [FILE]: make a mail NAME that changes FILE by SED
 mail() {
 	local file=${3:-arch/x86/kvm/pmu.c}
 	mkdir -p "$work/a/$(dirname "$file")" "$work/b/$(dirname "$file")"
@@ -118,7 +121,7 @@ mail() {
 		(cd "$work" && diff -u "a/$file" "b/$file")
 	} > "$work/$1.patch" || true
 }
-# finds WHAT NAME PATTERN
+# finds WHAT NAME PATTERN: check-series reports PATTERN for the mail NAME, or nothing if it is empty
 finds() {
 	local status=0
 	KVMPMU_DEPTH=0 scripts/step/check-series --with "$work/$2.patch" $base > "$work/out" 2> "$work/err" < /dev/null || status=$?
@@ -143,9 +146,10 @@ mail rejected 's/kvm_pmu_destroy/kvm_pmu_destroyed/'
 sed -i 's/^ \(.*\)$/ \1 /' "$work/rejected.patch"
 finds "check-series: a mail that is right" right ""
 finds "check-series: finds bad style" style "style.patch:[0-9]+: ERROR:GLOBAL_INITIALISERS"
-finds "check-series: finds a warning of the compiler's" unused "arch/x86/kvm/pmu.c:[0-9]+: (warning|error): .*defined but not used"
+finds "check-series: finds a compiler warning" unused \
+	"arch/x86/kvm/pmu.c:[0-9]+: (warning|error): .*defined but not used"
 finds "check-series: finds one that only W=1 gives" prototype "arch/x86/kvm/pmu.c:[0-9]+: warning: no previous prototype"
-finds "check-series: finds one of sparse's" sparse \
+finds "check-series: finds a sparse warning" sparse \
 	"arch/x86/kvm/pmu.c:[0-9]+: warning: incorrect type in argument 1 \(different address spaces\)"
 finds "check-series: finds what does not build" broken "broken.patch:1: the kernel does not build after it"
 finds "check-series: finds fuzz" rejected "rejected.patch:1: does not apply at fuzz 0: arch/x86/kvm/pmu.c:[0-9]+"
@@ -173,13 +177,13 @@ says "modules: no source of that version" 1 "needs linux-source-6.1 6.1.999-1" \
 says "modules: a directory with other things in it" 2 "has other things in it" \
 	"$modules" --release "$release" --headers "$headers" --out "$work/empty"
 
-# A series that does not apply, where the package would have it.
+# A series that does not apply, where DKMS would use it.
 deb=$(scripts/cmd/dkms)
 version=$(dpkg-deb -f "$deb" Version)
 dpkg-deb -x "$deb" "$work/root"
 package=$work/root/usr/src/kvm-pmu-$version
 export KVMPMU_CACHE=$top/build/debian-$base/dkms/cache
-# dkms WHAT STATUS KERNEL HEADERS
+# build WHAT STATUS KERNEL HEADERS: DKMS ends with STATUS, and builds no module.
 build() {
 	local status=0
 	rm -rf "$work/dkms"
@@ -199,16 +203,17 @@ check="$package/scripts/cmd/modules --dkms --check --release $release --headers"
 	says "package: can be built for Debian's kernel" 0 "" $check "$headers"
 	build "package: DKMS skips a kernel that is not 6.1" 77 6.6.0-1-amd64 "$headers"
 	says "package: another version than the source has" 1 "needs linux-source-6.1 6.1.999-1" $check "$work/headers"
-	build "package: DKMS skips that" 77 "$release" "$work/headers"
+	build "package: DKMS skips it" 77 "$release" "$work/headers"
 	sed -i 's/^ \tu64 counter;/ \tu64 contour;/' "$package/${patches[2]}"
 	says "package: a hunk that does not apply is named" 1 \
 		"${patches[2]} does not apply to .* at fuzz 0: arch/x86/include/asm/kvm_host.h:[0-9]+" $check "$headers"
-	build "package: DKMS skips that too" 77 "$release" "$headers"
+	build "package: DKMS skips it, too" 77 "$release" "$headers"
 	rm "$package/${patches[2]}"
 	says "package: a patch that is not there" 1 "which does not exist" $check "$headers"
 }
 for ko in kvm kvm-intel kvm-amd; do
-	same "package: $ko.ko is told from Debian's" "$(modinfo -F version "build/debian-$base/modules/$ko.ko")" "kvm-pmu-$version"
+	same "package: $ko.ko has our version" \
+		"$(modinfo -F version "build/debian-$base/modules/$ko.ko")" "kvm-pmu-$version"
 done
 same "package: kvm.ko is for that kernel" "$(modinfo -F vermagic build/debian-$base/modules/kvm.ko)" \
 	"$(modinfo -F vermagic build/debian-$base/stock/modules/kvm.ko)"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: what pmc_count.h counts and calls an overflow is right for every stretch and every short history of small counters.
+"""Rule: pmc_count.h counts correctly and reports exactly the overflows, for every interval and
+every short history of small counters.
 
-Compiles arch/x86/kvm/pmc_count.h as it is into tests/proof/exhaustive.c, and runs that.  Says a result for each property in
-KTAP; exit status 1 if any does not hold.
+Compile arch/x86/kvm/pmc_count.h as it is into tests/proof/exhaustive.c, and run that.  Print a
+result for each property in KTAP; exit status 1 if any does not hold.
 """
 
 import os
@@ -21,7 +22,7 @@ def body(results):
     with tempfile.TemporaryDirectory(prefix="proof.") as aside:
         found, cases = proof.exhaustive(os.path.dirname(proof.HEADER), aside)
     for name, what in proof.properties().items():
-        # A property that was hardly ever asked for proves nothing.
+        # A property that was checked in few cases proves nothing.
         details = [found[name]] if found[name] else []
         results.say(not details and cases[name] > 100000, "%s: %s" % (name, what), details + ["%d cases" % cases[name]])
 

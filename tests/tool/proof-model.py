@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: the same is right for every counter of 1 to 63 bits, any value, any counts up to 2^63, and any history.
+"""Rule: pmc_count.h is also right for every counter of 1 to 63 bits, any value, any counts up to
+2^63, and any history.
 
-Has cbmc (tests/proof/build) prove tests/proof/model.c with arch/x86/kvm/pmc_count.h as it is.  Also that the proof's assumptions
-leave something to be proved, and that its range is the widest: beyond it, properties break.  Says a result for each property in
-KTAP; exit status 1 if any does not hold.
+Run cbmc (tests/proof/build) to prove tests/proof/model.c with arch/x86/kvm/pmc_count.h as it is.
+Also check that the assumptions of the proof leave cases to prove, and that its range is the widest:
+beyond it, properties break.  Print a result for each property in KTAP; exit status 1 if any does
+not hold.
 """
 
 import os
@@ -16,7 +18,7 @@ sys.path.insert(0, os.path.join(TOP, "tests/proof"))
 
 import proof    # noqa: E402
 
-# The reference of the proof, which stands for a counter that is incremented one by one.
+# The reference of the proof, which models a counter that is incremented one by one.
 REFERENCE = {
     "reference_start": "the reference begins where the counter does",
     "reference_step": "one more event is one step of a counter that is incremented one by one",
@@ -40,9 +42,9 @@ def body(results):
         if name in proved:
             results.say(proved[name] is None, "%s: %s" % (name, what), [proved[name]] if proved[name] else [])
         else:
-            results.say(False, "%s: %s" % (name, what), ["model.c does not ask for it"])
+            results.say(False, "%s: %s" % (name, what), ["model.c does not check it"])
     for name, case in reached.items():
-        results.say(case is not None, name + ": the assumptions leave cases to be proved")
+        results.say(case is not None, name + ": the assumptions leave cases to prove")
     results.say(len(reached) == 7, "all parts of the proof were reached", ["%d of 7" % len(reached)])
     for what, limit, name in BEYOND:
         case = proof.model(place, "prove_stretch", name, [limit]).get(name)

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: each wrong version of pmc_count.h is caught, by each checker that can, with the property that it breaks.
+"""Rule: the checkers find each wrong version of pmc_count.h, by the property that it breaks.
 
-Makes every mutant of tests/proof/mutants from arch/x86/kvm/pmc_count.h, and asks tests/proof/exhaustive.c and, with cbmc,
-tests/proof/model.c about it.  Also that every property has a mutant which breaks it, and that the header as it is passes by the
-same way.  proof-mutants NAME... takes only these mutants.  Says a result for each mutant in KTAP; exit status 1 if any survives.
+Make every mutant of tests/proof/mutants from arch/x86/kvm/pmc_count.h, and check it with
+tests/proof/exhaustive.c and, by cbmc, with tests/proof/model.c.  Also check that each property has
+a mutant that breaks it, and that the header as it is passes in the same way.
+
+proof-mutants.py NAME... runs only these mutants.  Print a result for each mutant in KTAP; exit
+status 1 if any survives.
 """
 
 import os
@@ -35,7 +38,7 @@ def stanzas():
 
 
 def ask(place, aside, checker, name):
-    """Whether the checker says that the property breaks, with what else it says."""
+    """Return the case in which NAME breaks, or None, and a text about others that break."""
     if checker == "exhaustive":
         found, _ = proof.exhaustive(place, aside)
         also = [other for other, case in found.items() if case and other != name]

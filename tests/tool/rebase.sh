@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Rule: make rebase moves a base to the archive's newest kernel, all of it or nothing.  From the kernel before it, the series
-# comes out as it is in the repository; a change of the new kernel in the middle of one of ours is named, with its patch, and
-# leaves the base as it was until a person has finished the rebase.
+# Rule: make rebase moves a base to the archive's newest kernel, all of it or nothing.  From the
+# kernel before it, this gives the series of the repository.  If the new kernel changes a place in
+# the middle of one of our changes, the hunk and its patch are named, and the base stays as it was
+# until a person has finished the rebase.
 
 set -uo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 n=0
 
-# ok TEXT CMD...: one result, with what CMD says if it fails.
+# ok TEXT CMD...: print one result, and the output of CMD if it fails.
 ok() {
 	local text=$1
 	shift
@@ -25,7 +26,7 @@ ok() {
 	fi
 }
 
-# A repository of its own, with what has been downloaded.
+# Work in a copy of the repository that has its downloads.
 (cd "$top" && tar -c --exclude=./build --exclude=./.git .) | tar -x -C "$work" || exit 1
 mkdir -p "$work/build"
 cp -r "$top/build/apt" "$work/build/" 2> /dev/null
@@ -39,7 +40,7 @@ package=$(sed -n 's/^package: //p' $pin)
 suite=$(sed -n 's/^suite: //p' $pin)
 newest=$(sed -n 's/^version: //p' $pin)
 
-# back VERSION: pin that one, whose patches are those of the newest.
+# back VERSION: pin VERSION, but keep the patches of the newest.
 back() {
 	scripts/step/apt "$suite" deb cache show "$package=$1" > "$work/show" || return 1
 	sed -i -e "s/^version: .*/version: $1/" -e "s/^file: .*/file: ${package}_$1_all.deb/" \
@@ -54,7 +55,7 @@ as_it_was() {
 }
 
 ok "the pin is the archive's newest" test -z "$(scripts/cmd/rebase --behind $base 2> /dev/null)"
-# The latest that is of an older stable release, and takes the series as it is.
+# Find the latest kernel of an older stable release to which the series applies unchanged.
 older=
 for v in $(scripts/step/apt "$suite" deb cache madison "$package" |
 	awk -F' *[|] *' -v newest="$newest" '$2 != newest { print $2 }'); do
@@ -70,10 +71,10 @@ for v in $(scripts/step/apt "$suite" deb cache madison "$package" |
 done
 ok "a kernel before $newest that takes the series: ${older:-none}" test -n "$older"
 [ -n "$older" ] || { echo "1..$n"; exit 1; }
-ok "from $older the series comes out as it is in the repository" diff -r "$work/want" patches
-ok "which it says" grep -q "base $base: $older -> $newest" "$work/log"
+ok "from $older the series comes out as in the repository" diff -r "$work/want" patches
+ok "and the move is reported" grep -q "base $base: $older -> $newest" "$work/log"
 
-# Ours and theirs in one line: each stable release changes it.
+# Let our last patch change the line of the Makefile that each stable release changes, too.
 conflict() {
 	local level=${older#"$base".}
 	level=${level%%-*}
@@ -88,20 +89,21 @@ conflict() {
 conflict
 scripts/cmd/rebase $base > "$work/log" 2>&1
 status=$?
-ok "a conflict ends it: status $status" test $status -eq 1
+ok "a conflict stops it: status $status" test $status -eq 1
 ok "the hunk is named" grep -q "Makefile:4" "$work/log"
 ok "and the patch" grep -q "needs a person on $newest" "$work/log"
 ok "the base is as it was" as_it_was
 scripts/cmd/rebase $base > "$work/log" 2>&1
-ok "calling it again says what is left" grep -q "middle of a rebase to $newest: Makefile:4" "$work/log"
+ok "a second call reports what is left" \
+	grep -q "middle of a rebase to $newest: Makefile:4" "$work/log"
 ok "and changes nothing" as_it_was
 repository=build/$base/linux
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost
 (cd $repository && git checkout -q --theirs Makefile && git add Makefile &&
 	GIT_EDITOR=true git rebase --continue) > "$work/log" 2>&1
-ok "a person has finished it, and it goes on" scripts/cmd/rebase $base
+ok "after a person has resolved it, the rebase continues" scripts/cmd/rebase $base
 ok "the pin has moved" cmp "$work/want/$base/base" $pin
-ok "the change is what the person made of it" grep -q "^+SUBLEVEL = " "$p"
-ok "the tree is of the new source" git -C $repository log -1 --format=%s base
+ok "the change is the person's" grep -q "^+SUBLEVEL = " "$p"
+ok "the tree has the new source" git -C $repository log -1 --format=%s base
 ok "and its commits are those of the series" test -z "$(scripts/cmd/tree --quiet $base 2>&1)"
 echo "1..$n"

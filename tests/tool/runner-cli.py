@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: whatever its machine does, the runner ends, in time, with every test's verdict or with one line and the next command.
+"""Rule: whatever its machine does, the runner ends in time, with a verdict for each test or with
+one line and the next command.
 
-Runs tests/runner/run.py on a list of two tests and a machine that only pretends; the latter misbehaves in its first boot.
-Then in a
-configuration of a matrix, which has to get as far as the machine and its CD image.
-Says its results in KTAP; exit status 1 if any is bad.
+Run tests/runner/run.py on a list of two tests and a program that plays a machine and misbehaves in
+its first boot.  Then run a configuration of a matrix, which must affect the machine and its CD
+image.  Print results in KTAP; exit status 1 if any is bad.
 """
 
 import os
@@ -26,7 +26,7 @@ from ktap import Results            # noqa: E402
 
 RUN = os.path.join(TOP, "tests/runner/run.py")
 
-# What it does in the first boot, it takes from its name; in later ones it does what it should for the second test.
+# The first argument names what it does in its first boot; in later ones it runs the second test.
 MACHINE = r'''#!/usr/bin/env python3
 import os, signal, sys, time
 mode = sys.argv[1]
@@ -83,7 +83,7 @@ check = results_so_far.check
 
 
 def base():
-    """Any base will do, as long as its kernel is built; the base that the tests run on always is."""
+    """Return the base of the tests: any one whose kernel is built."""
     return built_bases()[0]
 
 
@@ -105,7 +105,7 @@ def run(place, mode, *more):
 
 
 def results(text):
-    """Result lines, without the log's place."""
+    """Return the result lines, without the directories of logs."""
     return [re.sub(r" \(log: .*\)$", "", line) for line in text.splitlines() if re.match(r"(not )?ok ", line)]
 
 
@@ -145,25 +145,27 @@ def main():
         wide = [title.replace("/host/", "+wide/host/") for title in (first, second)]
         status, out, err, _ = run(place, "works", "--matrix", "wide", "--jobs", "1", "--keep", "--verbose")
         check(not status and results(out) == ["ok %d - %s" % pair for pair in enumerate([first, second] + wide, 1)],
-              "a configuration of the matrix: its tests run too, behind the others", out, err)
+              "a configuration of the matrix: its tests run too, after the others", out, err)
         check(out.splitlines()[2] == "# matrix: wide, 2 of 2 tests" and "matrix: wide, 2 of 2 tests; all: " in err,
-              "a configuration of the matrix: both outputs say what of it runs", out, err)
+              "a configuration of the matrix: both outputs name the part of it that runs", out, err)
         machines = re.findall(r"(--perfmon \S+)? --verdict (\S+)/verdict", err)
         check([perfmon for perfmon, _ in machines] == ["", "--perfmon version=5,fixed=4"], "its machine", err)
         for (_, logs), wanted in zip(machines, (False, True)):
             with open(os.path.join(logs, "boot.iso"), "rb") as image:
                 content = image.read()
-            # The last one wins, and the runner has one of its own.
+            # The last one takes effect, and the runner's own nmi_watchdog=0 comes first.
             kargs = re.search(rb" APPEND (.*)", content).group(1).split()
             check(b"export COLOUR='red'\n" in content and kargs[-2:] == [b"nmi_watchdog=1", b"quiet"] if wanted else
                   b"COLOUR" not in content and b"nmi_watchdog=1" not in kargs,
                   "%s environment and kernel's arguments" % ("its" if wanted else "not the others'"), kargs)
         status, out, err, _ = run(place, "works", "--matrix", "none")
         check(results(out) == ["ok 1 - " + first, "ok 2 - " + second] and out.splitlines()[2] == "# matrix: none, 0 of 2 tests",
-              "none of the matrix: it is said", out, err)
+              "none of the matrix: the output says so", out, err)
         status, out, err, _ = run(place, "works")
-        check(not status and re.search(r"^# matrix: share [1-9] of [1-9] \((commit [0-9a-f]{12}|no commit)\), [02] of 2 tests$",
-                                       out, re.M) is not None, "a share of the matrix: it is said which", out, err)
+        check(not status and re.search(r"^# matrix: share [1-9] of [1-9] "
+                                       r"\((commit [0-9a-f]{12}|no commit)\), [02] of 2 tests$",
+                                       out, re.M) is not None,
+              "a share of the matrix: the output says which", out, err)
 
         with open(os.path.join(place, "list"), "w") as out:
             out.write(LIST)
@@ -180,7 +182,8 @@ def main():
 
         with open(os.path.join(place, "list"), "w") as out:
             out.write(LIST.replace("limit: 2", "limit: 100"))
-        # Whoever was started in the background by a shell ignores the signal, and so would its children.
+        # A process that a shell starts in the background ignores the signal, and so do its
+        # children.
         process = subprocess.Popen(command(place, "hangs"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                    start_new_session=True,
                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
@@ -192,7 +195,8 @@ def main():
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
         check(process.returncode == 130 and out.splitlines()[-1].startswith("Bail out!") and
-              err.splitlines()[-1].startswith("next: "), "Ctrl-C: says so", process.returncode, out, err)
+              err.splitlines()[-1].startswith("next: "),
+              "Ctrl-C: the output says so", process.returncode, out, err)
         check(not alive(place), "Ctrl-C: no machine is left", alive(place))
     finally:
         shutil.rmtree(place, ignore_errors=True)

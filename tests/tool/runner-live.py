@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: on the real machine too, a panic, a hang, a silent test and a hung guest end in their own verdicts, and the rest goes on.
+"""Rule: also on the real machine, a panic, a hang, a silent test and a hung guest each end in their
+own verdict, and the other tests run.
 
-Runs tests/runner/run.py on the tests of runner-live.d, which do just that.  Says its results in KTAP; exit status 1 if any is bad.
+Run tests/runner/run.py on the tests of runner-live.d, which go wrong in these ways.  Print results
+in KTAP; exit status 1 if any is bad.
 """
 
 import os

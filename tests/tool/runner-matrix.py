@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: groups and the matrix of tests/list mean what they say, each case of the matrix runs in one share, and what is not
-there is refused at once.
+"""Rule: groups and the matrix of tests/list have their documented effects, each case of the matrix
+runs in one share, and names that do not exist are refused at once.
 
-Asks tests/runner/run.py for titles: of tests/list, and of a list in which is one of each kind.  Runs no machine.
-Says its results in KTAP; exit status 1 if any is bad.
+Ask tests/runner/run.py for titles: of tests/list, and of a list that has one of each kind.  Run no
+machine.  Print results in KTAP; exit status 1 if any is bad.
 """
 
 import os
@@ -23,7 +23,7 @@ from ktap import Results    # noqa: E402
 
 RUN = os.path.join(TOP, "tests/runner/run.py")
 LIST = os.path.join(TOP, "tests/list")
-# What the run around this one was asked for.
+# Variables that the run around this one may have set.
 OWN = "KVMPMU_MATRIX TESTS BASE VENDOR KVMPMU_TARGET NEXT V MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KVMPMU_DEPTH".split()
 
 TESTS = """name: vm/plain
@@ -109,7 +109,7 @@ name: bare/none
 file: tests/bare/mark.c
 groups: prefix
 """
-# What these are: vm/same is its own configuration already, vm/other contradicts it.
+# The cases of this configuration: vm/same has all of its settings, and vm/other contradicts them.
 CASES = ["vm/plain", "vm/part", "vm/more", "guest/plain"]
 
 results = Results()
@@ -117,7 +117,7 @@ check = results.check
 
 
 def run(*arguments, command=RUN, **environment):
-    """Exit status, the lines of standard output and those of standard error."""
+    """Return the exit status, the lines of standard output and those of standard error."""
     inherited = {name: value for name, value in os.environ.items() if name not in OWN}
     done = subprocess.run([command] + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, check=False, env={**inherited, **environment})
@@ -143,12 +143,13 @@ def put(path, text, mode=0o644):
 
 
 def kinds(place):
-    """What is a case of a configuration."""
+    """Check which tests are cases of a configuration."""
     path = os.path.join(place, "list")
     put(path, TESTS + WIDE)
     found = matrix(titles("--list", path, "--matrix", "all"))
     check(sorted(found) == sorted("intel/6.12-mediated+wide/" + name for name in CASES),
-          "a configuration has the tests that it is for, less those that contradict it, are it, or are excepted", found)
+          "a configuration has its tests, less those that contradict or equal it, or are excepted",
+          found)
     found = titles("--list", path, "--matrix", "none")
     check(len(found) == 19 and not matrix(found), "and each test is there as its stanza has it", found)
     for what, line, text in (
@@ -166,7 +167,7 @@ def kinds(place):
 
 
 def groups(place):
-    """What groups give to tests, how they are asked for, and what is wrong about them."""
+    """Check what groups give to tests, how --tests names them, and which mistakes are found."""
     path = os.path.join(place, "list")
     put(path, GROUPS)
 
@@ -177,17 +178,20 @@ def groups(place):
     mediated = ["6.12-mediated/vm/both", "6.12-mediated/vm/one", "6.12/vm/both", "6.12/vm/one"]
     for what, wanted, arguments in (
             ("bases are united", sorted(both + mediated[1::2] + ["6.1/vm/one", "bare/none"]), []),
-            ("a group of bases means the tests on these", mediated, ["--tests", "@new"]),
-            ("another one all tests that name it", both + ["bare/none"], ["--tests", "@prefix"]),
-            ("and one of what runs by name asks for it", ["6.12-debug/vm/named"], ["--tests", "@slow"]),
-            ("a variant of a base is of the base's groups", ["6.1-stock/vm/both"],
+            ("a group of bases selects the tests on these", mediated, ["--tests", "@new"]),
+            ("another one selects all tests that name it", both + ["bare/none"],
+             ["--tests", "@prefix"]),
+            ("and one with run: named selects its tests", ["6.12-debug/vm/named"],
+             ["--tests", "@slow"]),
+            ("a variant of a base is in the base's groups", ["6.1-stock/vm/both"],
              ["--tests", "@old", "--base", "6.1-stock"]),
             ("several words", sorted(both + ["6.12-debug/vm/named", "bare/none"]), ["--tests", "@slow both bare"])):
         found = intel(*arguments)
         check(found == sorted(wanted), "groups: %s" % what, found)
     found = testlist.read(path).tests[0]
     check((found["kvm"], found["limit"]) == ("kvm.a=1 kvm.b=2", "90"), "groups: words are joined", found)
-    check(refused(*run("--list", path, "--show", "--tests", "@nonsense")), "groups: one that is not there")
+    check(refused(*run("--list", path, "--show", "--tests", "@nonsense")),
+          "groups: one that does not exist")
 
     line = len(GROUPS.splitlines()) + 2
     test = "\nname: vm/more\nfile: tests/rootfs/mark.c\n"
@@ -217,16 +221,17 @@ def groups(place):
 
 
 def real():
-    """The configurations of tests/list."""
+    """Check the configurations of tests/list; return the cases of its matrix."""
     everything = testlist.parse(LIST)
     stanzas = [stanza for stanza in everything if stanza.kind() == "matrix"]
     found = matrix(titles("--matrix", "all"))
-    check(len(found) == len(set(found)), "no case is there twice")
+    check(len(found) == len(set(found)), "no case appears twice")
     for keys in stanzas:
         its = [title for title in found if "+%s/" % keys["matrix"] in title]
         check({title.split("/")[0] for title in its} == set(keys.get("vendors", "intel amd").split()),
               "%s has cases on its vendors: %d" % (keys["matrix"], len(its)), its)
-        check(not [title for title in its if re.search(r"deb|stock", title.split("/")[1])], "%s has no other host" % keys["matrix"])
+        check(not [title for title in its if re.search(r"deb|stock", title.split("/")[1])],
+              "%s has no other host" % keys["matrix"])
         check(set(titles("--matrix", keys["matrix"])) == set(titles("--matrix", "none")) | set(its), "%s alone" % keys["matrix"])
     with tempfile.NamedTemporaryFile("w", prefix="list.") as path:
         for stanza in everything:
@@ -248,17 +253,19 @@ def shares(place, whole):
         if result[0]:
             break
         parts.append(matrix(result[1]))
-    check(refused(*result), "share %d: there is none" % number, result)
+    check(refused(*result), "share %d does not exist" % number, result)
     check(sorted(title for part in parts for title in part) == sorted(whole) and len(parts) > 1,
           "the shares are disjoint, and all of the matrix: %s" % " ".join(str(len(part)) for part in parts))
-    check(all(len(part) < 2 * len(whole) / len(parts) for part in parts), "none is twice as long as it should be")
+    check(all(len(part) < 2 * len(whole) / len(parts) for part in parts),
+          "none has twice its part of the cases")
     for title in matrix(titles("--matrix", "all", "--vendor", "amd")):
         if not any(title in part for part in parts):
             check(False, "%s is in no share" % title)
     check([matrix(titles("--vendor", "amd", "--matrix", str(k + 1))) for k in range(len(parts))] ==
-          [[title for title in part if title.startswith("amd/")] for part in parts], "whatever else was asked for")
+          [[title for title in part if title.startswith("amd/")] for part in parts],
+          "whatever other tests run")
 
-    # A commit chooses; git is one that only pretends.
+    # A commit chooses; a script plays git.
     tools = os.path.join(place, "tools")
     os.makedirs(tools)
     search = tools + ":" + os.environ["PATH"]
@@ -268,39 +275,44 @@ def shares(place, whole):
     check(matrix(titles(PATH=search)) == parts[0], "without a commit it is the first")
     check(matrix(titles(KVMPMU_MATRIX="2")) == parts[1] and sorted(matrix(titles(KVMPMU_MATRIX="all"))) == sorted(whole)
           and not matrix(titles(KVMPMU_MATRIX="none")), "KVMPMU_MATRIX chooses")
-    check(not matrix(titles("--matrix", "none", KVMPMU_MATRIX="all")), "less than --matrix does")
+    check(not matrix(titles("--matrix", "none", KVMPMU_MATRIX="all")),
+          "but --matrix takes precedence")
 
 
 def watched(place):
-    """Of the hosts that watch themselves a commit chooses one."""
+    """Check that a commit chooses one of the hosts that check themselves, or none."""
     def hosts(found):
         return {re.sub("(-debug).*", r"\1", title.split("/")[1]) for title in found if "-debug" in title}
 
     everything = titles("--matrix", "none")
     both = hosts(everything)
-    search = os.path.join(place, "tools") + ":" + os.environ["PATH"]       # of shares()
+    search = os.path.join(place, "tools") + ":" + os.environ["PATH"]       # made by shares()
     got = [titles(PATH=search, HEAD="%040x" % number) for number in range(32)]
     turns = [hosts(found) for found in got]
     check(len(both) > 1 and all(len(turn) < 2 for turn in turns) and set.union(*turns) == both,
-          "at most one host that watches itself in a run, each in its turn", both, turns)
+          "at most one host that checks itself in a run, each in its turn", both, turns)
     check(all({title for title in found if "+" not in title} == {title for title in everything if "-debug" not in title} |
               {title for title in everything if hosts([title]) == turn} for found, turn in zip(got, turns)),
-          "with all of its tests, and all else")
+          "with all of its tests, and all others")
 
 
 def patterns(whole):
-    check(not matrix(titles("--tests", "vm/emulated-insns guest/")), "a pattern that other tests match leaves the matrix out")
+    check(not matrix(titles("--tests", "vm/emulated-insns guest/")),
+          "a pattern that other tests match leaves the matrix out")
     name = whole[0].split("/")[1].split("+")[1]
     its = [title for title in whole if "+%s/" % name in title]
     for pattern in ("+" + name, name, "*+%s/*" % name):
-        check(sorted(titles("--tests", pattern)) == sorted(its), "'%s' means all its cases, whatever the share" % pattern)
-    check(titles("--tests", whole[-1]) == [whole[-1]] == titles("--tests", whole[-1], "--matrix", "1"), "a title means that case")
+        check(sorted(titles("--tests", pattern)) == sorted(its),
+              "'%s' selects all its cases, whatever the share" % pattern)
+    check(titles("--tests", whole[-1]) == [whole[-1]]
+          == titles("--tests", whole[-1], "--matrix", "1"), "a title selects that case")
     found = titles("--tests", "vm/emulated-insns", "--matrix", name)
     check(len(matrix(found)) and len(found) > len(matrix(found)) and set(matrix(found)) <= set(its),
           "with --matrix it is a pattern for both", found)
     for what, result in (("configuration", run("--matrix", "nonsense")), ("configuration", run(KVMPMU_MATRIX="nonsense")),
                          ("pattern of one", run("--tests", "+nonsense")),
-                         ("pattern where there is to be none", run("--tests", "+" + name, "--matrix", "none"))):
+                         ("pattern with --matrix none",
+                          run("--tests", "+" + name, "--matrix", "none"))):
         check(refused(*result), "an unknown %s: one line and the next command" % what, result)
 
 
@@ -314,13 +326,15 @@ def order():
     begins = {which: next(title for title in found if stage(title) == which) for which in ("bare", "host", "vm", "debug", "matrix")}
     everything = titles("--matrix", "all")
     places = [everything.index(title) for title in ["tool/runner-verdicts"] + list(begins.values())]
-    check(places == sorted(places), "quick tests of tools begin, then bare, host, vm, debug, and the matrix", begins, places)
+    check(places == sorted(places),
+          "quick tests of tools come first, then bare, host, vm, debug, and the matrix",
+          begins, places)
     check(all("+" in title for title in everything[places[-1]:]) and places[3] < everything.index("tool/mutants") < places[-1],
-          "nothing is behind the matrix, and long tests of tools are behind what is plain")
+          "the matrix is last, and long tests of tools come after the plain tests")
 
 
 def make(place):
-    """make test in a tree where whatever installs or builds only says so."""
+    """Run make test in a tree where the step that installs packages only prints that it would."""
     tree = os.path.join(place, "tree")
     for name in ("lib/lib.sh", "lib/kvmpmu.py", "step/setup", "step/chosen", "step/known-tests"):
         os.makedirs(os.path.dirname(os.path.join(tree, "scripts", name)), exist_ok=True)
@@ -335,10 +349,10 @@ def make(place):
     status, out, err = test("nonsense")
     said = [line for line in err if not line.startswith("make: ")]
     check(status and "installs" not in out and len(said) == 2 and "'nonsense'" in said[0] and said[1].startswith("next: "),
-          "make test of what is not there: refused before anything is installed", status, out, err)
+          "make test of an unknown test: refused before anything is installed", status, out, err)
     status, out, err = test("vm/emulated-insns")
-    check("installs" in out, "of what is there: it goes on", status, out, err)
-    # As much of a host as scripts/step/setup needs up to there.
+    check("installs" in out, "make test of a test that exists: continues", status, out, err)
+    # The programs that scripts/step/setup needs until then.
     bare = os.path.join(place, "bare")
     os.makedirs(bare)
     for name in ("sh", "bash", "make", "dirname", "basename", "sort", "df", "awk", "cat"):
@@ -347,14 +361,15 @@ def make(place):
         status, out, err = test(tests, PATH=bare)
         said = [line for line in err if not line.startswith("make: ")]
         check(status and not out and len(said) == 2 and "no test matches '" in said[0] and said[1] == "next: make list",
-              "where there is no python3 to ask: '%s' is refused, too" % tests, status, out, err)
+              "without python3: '%s' is refused, too" % tests, status, out, err)
     for tests in ("vm/emulated-insns", "vm/rep-* amd/6.12-mediated/guest", "@mediated", "+watchdog/guest/",
                   "*+zen3/*", ""):
         status, out, err = test(tests, PATH=bare)
-        check("installs" in out, "where there is no python3 to ask: '%s' goes on" % tests, status, out, err)
+        check("installs" in out, "without python3: '%s' continues" % tests, status, out, err)
     os.symlink(os.path.join(TOP, "scripts/cmd"), os.path.join(tree, "scripts/cmd"))
     status, out, err = run("--no-print-directory", "-C", tree, "list", command="make", PATH=bare)
-    check(not status and "vm/emulated-insns" in out, "make list there: names of tests", status, out[:9], err)
+    check(not status and "vm/emulated-insns" in out,
+          "make list without python3: names of tests", status, out[:9], err)
     status, out, err = run("--no-print-directory", "-C", tree, "list", command="make")
     words = next((line.split() for line in out if line.startswith("vm/emulated-insns ")), [])
     check(not status and "@mediated" in words, "make list: names of tests and their groups", status, out[:9], err)

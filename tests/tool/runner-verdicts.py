@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: whatever a boot leaves in its verdict channel and console, each of its tests gets the right verdict.
+"""Rule: whatever a boot leaves in its verdict channel and console, each of its tests gets the right
+verdict.
 
-Takes every file of corpus/, which is a boot that went well or wrong:
+Read every file of corpus/, which describes a good or bad boot:
 
-    what it is, in words
-    tests: the tests that this boot was to run
+    a sentence about the boot
+    tests: the tests of this boot
     reason: off (if not given), stopped or timeout
-    bare: exit status, of a test without an OS
+    bare: the exit status, for a test without an OS
     --- verdict
-    the bytes of the channel; a backslash at the end stands for a line that breaks off
+    the bytes of the channel; a backslash at the end means a line that breaks off
     --- console
     --- expect
-    KTAP's result lines; "again NAME" for a test that is to run in another boot; "stray TEXT" for words that are nobody's
+    KTAP's result lines; "again NAME" for a test that another boot must run; "stray TEXT" for lines
+    that belong to no test
 
-Says its results in KTAP; exit status 1 if any is bad.
+Print results in KTAP; exit status 1 if any is bad.
 """
 
 import os
@@ -34,13 +36,13 @@ def sections(path):
     found = {}
     for part in parts[1:]:
         name, _, text = part.partition(b"\n")
-        # Splitting took the last line's end.
+        # The split has removed the end of the last line.
         found[name.decode()] = text if not text or text.endswith(b"\n") else text + b"\n"
     return head, found
 
 
 def judged(head, found, size):
-    """The lines that the runner would print, feeding the channel size bytes at a time."""
+    """Return the lines that the runner would print, if it reads SIZE bytes at a time."""
     data = found["verdict"]
     if data.endswith(b"\\\n"):
         data = data[:-2]
@@ -69,7 +71,7 @@ def main():
     for number, name in enumerate(names, 1):
         head, found = sections(os.path.join(HERE, "corpus", name))
         want = found["expect"].decode().splitlines()
-        # In one piece, and as a slow machine would write it.
+        # Read the bytes in one piece, and in small ones, as a slow machine writes them.
         got = [judged(head, found, size) for size in (1 << 20, 7, 1)]
         good = all(lines == want for lines in got)
         bad += not good

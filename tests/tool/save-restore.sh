@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rule: a machine that is restored goes on counting as the one that was saved.
+# Rule: a restored machine continues to count as the saved one does.
 #
-# Runs an image that counts and has the machine saved in the middle, then the
-# saved machine, and compares what both say their counters, overflow status and
-# truth are at the end.  KTAP on standard output; exit status 1 if any differs.
+# Run an image that counts and has the machine saved in the middle, then run the saved machine.
+# Compare the counters, overflow status and ground truth that both report at the end.  Print KTAP on
+# standard output; exit status 1 if any result differs.
 
 cd "$(dirname "$0")/../.." || exit 2
 bochs=$PWD/build/machine/bochs
@@ -42,14 +42,14 @@ ata0: enabled=0
 perfmon: verdict=$dir/verdict, save=$dir/state
 EOF
 	timeout 60 "$bochs" -q -f "$dir/bochsrc" > "$dir/out" 2>&1
-	result $? "$vendor: the machine runs and ends well"
+	result $? "$vendor: the machine runs and turns off"
 	mv "$dir/verdict" "$dir/saved"
 	[ -n "$(ls "$dir/state")" ]
 	result $? "$vendor: the state is saved"
 
 	timeout 60 "$bochs" -q -r "$dir/state" > "$dir/out" 2>&1
-	result $? "$vendor: the saved machine runs and ends well"
-	# What was said before the save is not said again.
+	result $? "$vendor: the saved machine runs and turns off"
+	# The saved machine does not repeat what the first one has reported before the save.
 	grep -E '^# (counter|status|truth)' "$dir/saved" > "$dir/want"
 	grep -E '^# (counter|status|truth)' "$dir/verdict" > "$dir/got"
 	[ -s "$dir/want" ] && cmp -s "$dir/want" "$dir/got"

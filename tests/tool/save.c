@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A bare image for tests/tool/save-restore.sh: counts on all counters, one of them by edges, one about to overflow, has the
- * state saved in the middle of it, goes on, and says what every register of the PMU holds at the end.
+ * A bare image for tests/tool/save-restore.sh.  It counts on all counters, on one of them by edges,
+ * and one is about to overflow.  It has the state saved in the middle, continues, and reports all
+ * counters, the overflow status and the ground truth at the end.
  */
 #include "pmu.h"
 
@@ -25,7 +26,7 @@ void test(void)
 			pmu_set(n++, event(e) | ALL | (e == COND ? EDGE | CMASK(1) : 0));
 	for (int i = pmu.gp; i < counters(); i++)
 		pmu_set(counter(i), ALL);
-	ctr_write(0, MINUS(300000));		/* overflows behind the save */
+	ctr_write(0, MINUS(300000));		/* overflows after the save */
 	if (pmu.global)
 		wrmsr(pmu.global, pmu.all);
 

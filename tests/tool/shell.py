@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Rule: make shell gives a terminal a shell on the machine's host and in a guest, until told to end.
+"""Rule: make shell gives a terminal a shell on the machine's host, and in a guest, until told to
+end.
 
-Runs tests/runner/shell.py on a terminal of its own and types there.  Says its results in KTAP; exit
-status 1 if any is bad.
+Run tests/runner/shell.py on a pseudo-terminal and type there.  Print results in KTAP; exit status 1
+if any is bad.
 """
 
 import os
@@ -24,7 +25,7 @@ from kvmpmu import built_bases      # noqa: E402
 from ktap import Results            # noqa: E402
 
 LIMIT = 60          # seconds for an answer
-# What is waited for, and what is typed then.
+# Text to wait for, and what to type then.
 SESSION = (("host# ", "perf stat -x, -e instructions:u true\r"),
            (",instructions:u,", "start-guest\r"),
            ("guest# ", "ls -d /sys/fs/*/kvm /dev/kvm; echo in a $ROLE\r"),
@@ -34,7 +35,7 @@ SESSION = (("host# ", "perf stat -x, -e instructions:u true\r"),
 
 
 def session(arguments, steps):
-    """Type as STEPS say; return what the terminal showed, the steps left, and the exit status."""
+    """Type what STEPS say; return the text of the terminal, the steps left, and the exit status."""
     process, terminal = pty.fork()
     if not process:
         os.execv(os.path.join(TOP, "tests/runner/shell.py"), ["shell.py"] + arguments)
@@ -69,7 +70,7 @@ def main():
 
     try:
         shown, left, status = session(arguments, SESSION)
-        check(not left, "what is typed is done, on the host and in a guest", shown)
+        check(not left, "commands run, on the host and in a guest", shown)
         check(re.search(r"\n[1-9]\d*,,instructions:u", shown), "perf counts", shown)
         check(status == 0, "exit ends the machine: %d" % status, shown)
         began = time.monotonic()

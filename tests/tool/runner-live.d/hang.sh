@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Never ends.
+# Never end.
 
 mark say "ok 1 - as yet"
 while :; do :; done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Takes its kernel down.
+# Crash the kernel.
 
 mark say "ok 1 - as yet"
 echo c > /proc/sysrq-trigger

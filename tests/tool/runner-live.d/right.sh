@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# All is well.
+# All results are good.
 
 . /lib/check.sh
 check "right" true

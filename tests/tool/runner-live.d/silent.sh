@@ -1,5 +1,5 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Ends well, but has no verdict.
+# End with status 0, but without a verdict.
 
 echo "ok 1 - for the console only"
