@@ -4,9 +4,10 @@
 #include "svm.h"
 
 /*
- * The host, by run():	WRMSR, CALL, MOV, VMLOAD | MOV, VMLOAD, STGI, RET, MOV, MOV,
- MOV	4 before VMRUN, 7 after
- * The guest:		VMRUN, CALL, its code, RET, (VMMCALL exits)		1 + GUEST_INSNS more than the code
+ * The host, by run(), 4 before VMRUN and 7 after:
+ *	WRMSR, CALL, MOV, VMLOAD | MOV, VMLOAD, STGI, RET, MOV, MOV, MOV
+ * The guest, 1 + GUEST_INSNS more than the code:
+ *	VMRUN, CALL, its code, RET, (VMMCALL exits)
  */
 #define HOST_BEFORE	4
 #define HOST_AFTER	7

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * PERF_METRICS (Intel SDM, volume 3, "Performance Metrics"): where the slots of fixed counter 3
- * went. Each field is 255 times its share, as defined in tools/machine/README.
+ * went.  Each field is 255 times its share, as defined in tools/machine/README.
  */
 #include "pmu.h"
 #include "shared.h"

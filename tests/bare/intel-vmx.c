@@ -4,8 +4,10 @@
 #include "vmx.h"
 
 /*
- * The host, by run():	WRMSR, CALL, MOV, VMWRITE, VMLAUNCH | RET, MOV, MOV, MOV	5 before the entry, 4 after the exit
- * The guest:		CALL, its code, RET, (VMCALL exits)			GUEST_INSNS more than the code
+ * The host, by run(), 5 before the entry and 4 after the exit:
+ *	WRMSR, CALL, MOV, VMWRITE, VMLAUNCH | RET, MOV, MOV, MOV
+ * The guest, GUEST_INSNS more than the code:
+ *	CALL, its code, RET, (VMCALL exits)
  */
 #define HOST_BEFORE	5
 #define HOST_AFTER	4

@@ -2,7 +2,7 @@
 /*
  * A CPU that one can buy describes its PMU as the real one does: by public dumps of CPUID, the
  * Intel SDM (volume 4 for IA32_PERF_CAPABILITIES) and AMD's APM (volume 3, Fn8000_0001 and
- * Fn8000_0022). What it describes exists, and nothing else does.
+ * Fn8000_0022).  What it describes exists, and nothing else does.
  */
 #include "shared.h"
 #include "vmx.h"

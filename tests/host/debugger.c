@@ -2,9 +2,8 @@
 /*
  * Rule: a debugger sees the same as on hardware.
  *
- *	INT3	in pages that have just been written traps with the address after it, each time,
- in a
- *		task that is sampled
+ *	INT3	in pages that have just been written traps with the address after it, each time, in
+ *		a task that is sampled
  *	steps	a child that is stepped through system calls stops once at each of its instructions;
  *		a system call causes one stop, after it, and the kernel complains about no trap
  */

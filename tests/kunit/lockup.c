@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * For tests/vm/watchdog.c: keep a CPU in the kernel with IRQs off for this number of ticks of its
- * TSC. That is the CPU that loads this module, or the first one that reaches the named tracepoint
+ * TSC.  That is the CPU that loads this module, or the first one that reaches the named tracepoint
  * of KVM.
  */
 #include <linux/atomic.h>

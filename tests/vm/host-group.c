@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rule: kvm:kvm_exit counts the same alone and in a group with a hardware event that excludes
- * guests. The group may not leave the CPU with the hardware event while the guest has the PMU.
+ * guests.  The group may not leave the CPU with the hardware event while the guest has the PMU.
  */
 #include "perf.h"
 #include "vm.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rule: the limit of samples per tick holds for an event of the host while a vCPU exits all the
- * time. A VM-exit must not unthrottle the event: it stays off until the next tick, as with a
+ * time.  A VM-exit must not unthrottle the event: it stays off until the next tick, as with a
  * perf-based vPMU.
  */
 #include "perf.h"

@@ -6,9 +6,8 @@
  * overflow each time.  So it overflows once at each of the region's events, plain or emulated, and
  * when it starts further away there is no PMI.
  *
- *	once	one PMI,
- or none without an overflow; no second one for an overflow that both perf and
- *		KVM have seen
+ *	once	one PMI, or none without an overflow; no second one for an overflow that both perf
+ *		and KVM have seen
  *	when	before the next instruction: after as many events as there were to go
  *	status	its bit is set when the PMI comes, and not again after it (Intel)
  *	value	the counter continues after the overflow and is exact

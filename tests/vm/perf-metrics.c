@@ -2,9 +2,9 @@
 /*
  * Rule: a guest with a mediated vPMU has the fixed counter of slots and PERF_METRICS as the CPU has
  * them, without VM-exits, and with the same numbers: eight slots per instruction, and the code's
- * are known (tools/machine/README).  They belong to the guest across VM-exits, in another VM and
- * beside events of the host.  The event filter takes them away.  A guest whose CPUID does not have
- * them has none.
+ * are known (tools/machine/README).  They belong to the guest across VM-exits, while another VM
+ * runs, and while events of the host count.  The event filter takes them away.  A guest whose CPUID
+ * does not have them has none.
  *
  * The loop is DEC and JNZ: half of its slots retire, and two of sixteen are lost to the taken
  * branch.
@@ -217,7 +217,7 @@ static void without(void)
 	vm_open(&vm);
 }
 
-/* ---- beside the host's own */
+/* ---- while the host counts its own */
 
 /* The host's slots and their four parts, read together. */
 static int host_group[5];

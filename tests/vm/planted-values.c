@@ -10,12 +10,10 @@
  *			written) and those that it does not have (#GP or 0);
  *			this program between two KVM_RUNs: RDPMC of all counters, KVM_GET_MSRS;
  *			another process on the same CPU that may use RDPMC; root, by /dev/cpu/N/msr
- *	in between	VM-exits, ioctls, the other VM, a move to another CPU,
- events of the host that
- *			come and go while the guest's registers are in the CPU, INIT, writes by
- *			userspace, the end of the VM, another model for a vCPU that has not run,
- in L1
- *			and in L2
+ *	in between	VM-exits, ioctls, the other VM, a move to another CPU, events of the host
+ *			that come and go while the guest's registers are in the CPU, INIT, writes by
+ *			userspace, the end of the VM, another model for a vCPU that has not run, in
+ *			L1 and in L2
  *	models		guests with all of the PMU, fewer counters, narrower ones, no global
  *			registers, an old PMU, none
  *

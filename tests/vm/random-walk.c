@@ -10,12 +10,11 @@
  * the host come and go.  Much of it also happens while a guest waits for userspace in the middle of
  * its program.
  *
- *	after each operation	what guests have read does not have the host's tag,
- what the host can
- *				read does not have the guests'; return values; new lines in the
+ *	after each operation	what guests have read does not have the host's tag, what the host
+ *				can read does not have the guests'; return values; new lines in the
  *				kernel's log
- *	now and then		the host's count beside a guest equals the machine's (mediated); a
- *				counter of the guest counts nothing of a VM-exit; the PMU was not
+ *	now and then		the host's count while a guest runs equals the machine's (mediated);
+ *				a counter of the guest counts nothing of a VM-exit; the PMU was not
  *				written while it was live (mediated)
  *
  * Rounds of ROUND operations are independent: each has its own VMs, and its numbers follow from the

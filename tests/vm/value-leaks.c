@@ -3,9 +3,8 @@
  * Rule: a guest with a mediated vPMU never sees a value of the host in a counter or in the status,
  * whatever it has exited for, and no process of the host sees a value of the guest.
  *
- *	the guest	reads all its counters, by RDPMC and RDMSR,
- its status and its global control
- *			right after each VM-exit: they hold exactly what it has written
+ *	the guest	reads all its counters, by RDPMC and RDMSR, its status and its global
+ *			control right after each VM-exit: they hold exactly what it has written
  *	the host	reads all counters of the CPU by RDPMC, which any process may do that has
  *			mapped an event: this program between two KVM_RUNs, and a process that takes
  *			the CPU whenever it can; a counter is 0 or an event's
