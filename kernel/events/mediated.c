@@ -111,7 +111,7 @@ bool perf_give_pmu_to_guest(void)
 	 * watchdog's event has no reader of its time.
 	 */
 	if (events == PERF_HOST_COUNTS)
-		perf_mediated_set_clocks(true);
+		perf_mediated_set_clocks(mediated_pmus, nr, true);
 	for (i = 0; events != PERF_HOST_NONE && i < nr; i++)
 		perf_mediated_stop_events(mediated_pmus[i]);
 
@@ -144,7 +144,7 @@ void perf_mediated_watchdog_beat(void)
 void perf_take_pmu_from_guest(void)
 {
 	enum perf_host_events events = __this_cpu_read(host_events);
-	unsigned int nr = __this_cpu_read(nr_held), i = 0;
+	unsigned int nr = __this_cpu_read(nr_held), i;
 
 	lockdep_assert_irqs_disabled();
 
@@ -153,13 +153,13 @@ void perf_take_pmu_from_guest(void)
 
 	__this_cpu_write(perf_pmu_owner, PERF_PMU_HOST);
 
-	for (; events != PERF_HOST_NONE && i < nr; i++)
+	for (i = 0; events != PERF_HOST_NONE && i < nr; i++)
 		perf_mediated_start_events(mediated_pmus[i]);
 	__this_cpu_write(host_events, PERF_HOST_NONE);
 
 	__this_cpu_write(nr_held, 0);
-	while (nr--)
-		perf_pmu_enable(mediated_pmus[nr]);
+	for (i = nr; i > 0; i--)
+		perf_pmu_enable(mediated_pmus[i - 1]);
 
 	/*
 	 * Resume time together with the counters, not when the first one has been
@@ -167,7 +167,7 @@ void perf_take_pmu_from_guest(void)
 	 * lock of perf.
 	 */
 	if (events == PERF_HOST_COUNTS)
-		perf_mediated_set_clocks(false);
+		perf_mediated_set_clocks(mediated_pmus, nr, false);
 }
 EXPORT_SYMBOL_GPL(perf_take_pmu_from_guest);
 

@@ -5,6 +5,9 @@
 
 #include <linux/perf_event.h>
 
+/* core.c: the PMU that the group of @event is scheduled with. */
+struct pmu *perf_group_pmu(const struct perf_event *event);
+
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 /* The host's active events on a CPU, as far as a guest's turn depends on them. */
@@ -14,8 +17,15 @@ enum perf_host_events {
 	PERF_HOST_COUNTS,
 };
 
-/* core.c; on this CPU, with IRQs disabled. */
-void perf_mediated_set_clocks(bool stop);
+/*
+ * core.c, which knows how a context is made up; on this CPU, with IRQs disabled.
+ * perf_mediated_active_lists() finds the lists of active groups that have those of @pmu,
+ * maybe among others, and returns their number.
+ */
+#define PERF_MEDIATED_MAX_LISTS	4
+unsigned int perf_mediated_active_lists(struct pmu *pmu,
+					struct list_head *lists[PERF_MEDIATED_MAX_LISTS]);
+void perf_mediated_set_clocks(struct pmu **pmus, unsigned int nr, bool stop);
 
 /* mediated_events.c; on this CPU, with IRQs disabled. */
 enum perf_host_events perf_mediated_host_events(struct pmu *pmu, enum perf_host_events kind);

@@ -18,32 +18,30 @@
  * IRQs are disabled, so only this CPU changes what is on it: the lists of active events
  * need no lock.
  */
-static enum perf_host_events kind_of(struct list_head *active)
+static enum perf_host_events kind_of(struct list_head *active, struct pmu *pmu,
+				     enum perf_host_events kind)
 {
-	struct perf_event *first;
+	struct perf_event *leader;
 
-	if (list_empty(active))
-		return PERF_HOST_NONE;
+	list_for_each_entry(leader, active, active_list) {
+		if (perf_group_pmu(leader) != pmu)
+			continue;
+		if (kind != PERF_HOST_NONE || !hardlockup_detector_perf_owns(leader))
+			return PERF_HOST_COUNTS;
+		kind = PERF_HOST_WATCHDOG;
+	}
 
-	first = list_first_entry(active, struct perf_event, active_list);
-	if (list_is_singular(active) && hardlockup_detector_perf_owns(first))
-		return PERF_HOST_WATCHDOG;
-
-	return PERF_HOST_COUNTS;
+	return kind;
 }
 
-/* Return what the active events of @pmu on this CPU are, at least @kind. */
+/* Return what the active events of @pmu on this CPU are, together with others that are @kind. */
 enum perf_host_events perf_mediated_host_events(struct pmu *pmu, enum perf_host_events kind)
 {
-	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
-	struct perf_event_pmu_context *task_epc = cpc->task_epc;
+	struct list_head *lists[PERF_MEDIATED_MAX_LISTS];
+	unsigned int i, nr = perf_mediated_active_lists(pmu, lists);
 
-	kind = max(kind, kind_of(&cpc->epc.pinned_active));
-	kind = max(kind, kind_of(&cpc->epc.flexible_active));
-	if (task_epc) {
-		kind = max(kind, kind_of(&task_epc->pinned_active));
-		kind = max(kind, kind_of(&task_epc->flexible_active));
-	}
+	for (i = 0; i < nr; i++)
+		kind = kind_of(lists[i], pmu, kind);
 
 	return kind;
 }
@@ -73,12 +71,14 @@ static bool has_counter(struct perf_event *event)
 	return perf_pmu_is_mediated(event->pmu) && event->state == PERF_EVENT_STATE_ACTIVE;
 }
 
-static void visit_active_events(struct list_head *active,
+static void visit_active_events(struct list_head *active, struct pmu *pmu,
 				void (*func)(struct perf_event *event))
 {
 	struct perf_event *leader, *event;
 
 	list_for_each_entry(leader, active, active_list) {
+		if (perf_group_pmu(leader) != pmu)
+			continue;
 		if (has_counter(leader))
 			func(leader);
 		for_each_sibling_event(event, leader) {
@@ -90,14 +90,11 @@ static void visit_active_events(struct list_head *active,
 
 static void visit_events(struct pmu *pmu, void (*func)(struct perf_event *event))
 {
-	struct perf_cpu_pmu_context *cpc = this_cpu_ptr(pmu->cpu_pmu_context);
+	struct list_head *lists[PERF_MEDIATED_MAX_LISTS];
+	unsigned int i, nr = perf_mediated_active_lists(pmu, lists);
 
-	visit_active_events(&cpc->epc.pinned_active, func);
-	visit_active_events(&cpc->epc.flexible_active, func);
-	if (cpc->task_epc) {
-		visit_active_events(&cpc->task_epc->pinned_active, func);
-		visit_active_events(&cpc->task_epc->flexible_active, func);
-	}
+	for (i = 0; i < nr; i++)
+		visit_active_events(lists[i], pmu, func);
 }
 
 void perf_mediated_stop_events(struct pmu *pmu)

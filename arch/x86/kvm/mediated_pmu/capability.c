@@ -53,6 +53,12 @@ void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs)
 		return;
 	}
 
+	/* Perf does not say what the PMUs of a hybrid CPU have, and warns if it is asked. */
+	if (cpu_feature_enabled(X86_FEATURE_HYBRID_CPU)) {
+		kvm_mediated_pmu_unavailable("the CPU is hybrid");
+		return;
+	}
+
 	perf_get_x86_pmu_capability(&cap);
 	if (!cap.mediated || !regs) {
 		if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)

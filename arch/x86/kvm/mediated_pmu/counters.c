@@ -38,3 +38,4 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 	m->rewritten |= BIT_ULL(pmc->idx);
 	local_irq_restore(flags);
 }
+EXPORT_SYMBOL_GPL(kvm_mediated_pmc_write);
