@@ -9,8 +9,16 @@ mail_names() {
 	[ ! -f "patches/$1/series" ] || series_names "patches/$1/series"
 }
 
-# whole_mails BASE: the paths of its mails, in order, each with the new files that it adds.
-# In the DKMS package, which has no series.py, the patches already contain them.
+# module_mail_names BASE: the mails that change modules only, and so also fit a kernel that
+# exists already.  A comment in the series says where they end; without it, all do.
+module_mail_names() {
+	[ ! -f "patches/$1/series" ] || sed '/^# The modules of a kernel that exists end here\>/,$d' "patches/$1/series" |
+		series_names /dev/stdin
+}
+
+# whole_mails BASE [NAMES]: the paths of the mails that the function NAMES prints (default:
+# mail_names), in order, each with the new files that it adds.  In the DKMS package, which has
+# no series.py, the patches already contain them.
 whole_mails() {
 	local dir=patches/$1 name
 	if [ -x scripts/lib/series.py ]; then
@@ -18,7 +26,7 @@ whole_mails() {
 		rm -rf "$dir"
 		pass scripts/lib/series.py mails "$1" "$dir"
 	fi
-	for name in $(mail_names "$1"); do
+	for name in $("${2:-mail_names}" "$1"); do
 		[ -f "$dir/$name" ] ||
 			die "patches/$1/series lists $name, which does not exist" "ls patches/$1"
 		printf '%s\n' "$dir/$name"
