@@ -92,8 +92,8 @@ static void owner(struct owner *o, const struct model *m, uint64_t tag)
 	/* No event counts by it.  It is enabled, so that it is in the CPU's register. */
 	o->selector = tag ? 0x430000 | planted_event(tag) : 0;
 	o->fixed_ctrl = tag ? 0x222 & ((1ULL << 4 * m->fixed) - 1) : 0;
-	/* RESET enables all general counters, but not on 6.1. */
-	o->global = tag ? (gp & 0xa5) | (fixed & 5ULL << 32) : strcmp(getenv("BASE") ?: "", "6.1") ? gp : 0;
+	/* RESET enables all general counters. */
+	o->global = tag ? (gp & 0xa5) | (fixed & 5ULL << 32) : gp;
 	o->status = tag ? (gp & 0x5a) | (fixed & 2ULL << 32) : 0;
 	if (tag && metrics) {
 		o->global |= METRICS_BIT;
