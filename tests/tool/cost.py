@@ -29,9 +29,9 @@ for the same work in one run.
   mediated, fewer counters than the CPU has, compared with a perf-based vPMU of the same kernel
     rdpmc, control  at most 0.4 times, and three accesses
 
-Run tests/vm/cost.c, which describes this work: on each base with stock modules and with ours, on
-base 6.12 also with a mediated vPMU, and there also with the host's watchdog on, as Debian has it,
-and with fewer counters.  Print a result for each limit in KTAP; exit status 1 if any is exceeded.
+Run tests/vm/cost.c, which describes this work: on each base with stock modules, with ours, and with
+a mediated vPMU, and the latter also with the host's watchdog on, as Debian has it, and with fewer
+counters.  Print a result for each limit in KTAP; exit status 1 if any is exceeded.
 """
 
 import os
@@ -48,7 +48,7 @@ sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/li
 import testlist     # noqa: E402
 
 BASES = ("6.1", "6.12")
-MEDIATED = ("6.12",)
+MEDIATED = ("6.1", "6.12")
 WORK = ("idle", "active", "beside", "near", "event", "sample", "pmi", "rdpmc")
 VARIANTS = [variant for base in BASES for variant in (base + "-stock", base)] + [base + "-mediated" for base in MEDIATED]
 
