@@ -10,11 +10,14 @@ machine has counted in this measured region, and the VM-exits and PMIs there.  T
 base's own KVM.  If the series has a mediated vPMU, repeat all of that with it, and print what both
 kinds of vPMU cost.
 
+If the base also has modules for Debian's own kernel, begin with that kernel, which need not be
+built, and then build the base's kernel for the rest.
+
 The costs are measured with nmi_watchdog=0, and again with the host's watchdog on and two CPUs, as
 Debian boots.  The CPUs are the launcher's default ones: Sapphire Rapids and Zen 4.
 
-Logs: build/BASE/logs/report-VENDOR, and the same with -stock, -mediated, -watchdog,
--mediated-watchdog.
+Logs: build/BASE/logs/report-VENDOR, and the same with -debian, -debian-stock, -stock, -mediated,
+-watchdog, -mediated-watchdog.
 
 Exit status: 1 a guest did not finish; 2 wrong usage, or something is missing; 130 interrupted.  An
 error is one line, and the next command.
@@ -25,6 +28,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -75,7 +79,6 @@ COST_OF = {
     "sample": "sample",
 }
 # The host as Debian boots it.
-DEBIAN_OWN = " (Debian's own kernel, our KVM modules)"
 DEBIAN = {"kargs": "nmi_watchdog=1", "cpus": 2}
 
 COST_NOTES = """
@@ -189,13 +192,9 @@ def accounting(verdicts):
             yield kind, what, [int(number) for number in numbers]
 
 
-def variant_of(base):
-    """Return the variant to boot.
-
-    That is Debian's own kernel if the series changes only modules, as a user has it; otherwise our
-    build.
-    """
-    return base + "-debian" if os.path.isdir(os.path.join(TOP, "patches", base, "debian")) else base
+def has_debian(base):
+    """Return whether there are modules of ours for Debian's own kernel of the base."""
+    return os.path.isdir(os.path.join(TOP, "patches", base, "debian"))
 
 
 def release(base):
@@ -204,12 +203,20 @@ def release(base):
 
 
 def has_mediated(base):
-    """Return whether the base's modules have the parameter enable_mediated_pmu."""
-    for path in kernel_paths(base)[2]:
-        with open(path, "rb") as module:
-            if b"enable_mediated_pmu" in module.read():
-                return True
-    return False
+    """Return whether the base's series has a mediated vPMU."""
+    with open(os.path.join(TOP, "patches", base, "series")) as series:
+        return "arch/x86/kvm/mediated_pmu/" in series.read()
+
+
+def build(base):
+    """Build the kernel of a base, and the modules of its own KVM."""
+    for command in (["scripts/step/kernel", base],
+                    ["scripts/cmd/modules", "--stock", "--base", base]):
+        done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            # It has said why, and what to do.
+            sys.exit(done.returncode)
 
 
 def perf_in_guest(vendor, verdicts, logs):
@@ -293,40 +300,61 @@ def arguments():
     return options
 
 
-def main():
-    """Measure and print; return the exit status."""
-    stopping = threading.Event()
-    options = arguments()
-    vendors = VENDORS if options.vendor == "all" else (options.vendor,)
-    host = variant_of(options.base)
+def compare(host, title, options, mediated, stopping):
+    """Measure on one kernel, and print the tables.
+
+    host        the variant to boot
+    title       what the first table is of; "" to leave that table and the notes out
+    mediated    whether to do all of it with a mediated vPMU as well
+    """
     for variant in (host, host + "-stock"):
         kernel_paths(variant)
-    say("base %s%s: a guest under KVM on the machine, as %s"
-        % (options.base, DEBIAN_OWN if host != options.base else "",
-           " and as ".join("%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)))
-    head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
-    mediated = has_mediated(host)
-    with watch.alone(os.path.join(TOP, "build", options.base, "logs"), say):
+    base = options.base
+    vendors = VENDORS if options.vendor == "all" else (options.vendor,)
+    with watch.alone(os.path.join(TOP, "build", base, "logs"), say):
         results = watch.in_parallel(
-            [functools.partial(measure, host, vendor, mediated, stopping)
-             for vendor in vendors], min(2, os.cpu_count() or 1), stopping)
-    kernel = "Kernel %s with our series" % options.base if host == options.base else \
-        "Debian's own kernel %s with our KVM modules, built by DKMS" % release(options.base)
-    print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
-          % (kernel, "; perf-based vPMU" if mediated else ""))
-    show(head, [first for first, _, _, _ in results])
+            [functools.partial(measure, host, vendor, mediated, stopping) for vendor in vendors],
+            min(2, os.cpu_count() or 1), stopping)
+    head = ["host", "event", "guest's perf", "the machine", "difference", "VM-exits", "PMIs"]
+    if title:
+        print("\n%s, host and guest; perf: Debian's, in the guest%s\n"
+              % (title, "; perf-based vPMU" if mediated else ""))
+        show(head, [first for first, _, _, _ in results])
     if mediated:
-        print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)\n")
+        print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)%s\n"
+              % ("" if title else ", which takes a kernel of ours"))
         show(head, [second for _, second, _, _ in results])
-    print(NOTES)
+    print(NOTES if title else "")
     if mediated:
         print("What it costs the host, as Debian boots it (nmi_watchdog=1, two CPUs), and with nmi_watchdog=0\n")
         show(["host", "", "perf-based", "mediated", "perf-based, 0", "mediated, 0"], [spent for _, _, _, spent in results])
         print(COST_NOTES)
     print("Before and after: a guest kernel's use of its PMU, with KVM of stock %s and with our "
-          "series\n" % options.base)
+          "series\n" % base)
     show(["host", "the guest", "due", "stock", "series"] + ["mediated"] * mediated, [pairs for _, _, pairs, _ in results])
-    print(PAIR_NOTES, end="", flush=True)
+    print(PAIR_NOTES if title else "", end="", flush=True)
+
+
+def main():
+    """Measure and print; return the exit status."""
+    stopping = threading.Event()
+    options = arguments()
+    base = options.base
+    vendors = VENDORS if options.vendor == "all" else (options.vendor,)
+    said = "a guest under KVM on the machine, as " + " and as ".join(
+        "%s (%s)" % (vendor, watch.launcher.DEFAULT_CPU[vendor]) for vendor in vendors)
+    mediated = has_mediated(base)
+    if not has_debian(base):
+        say("base %s: %s" % (base, said))
+        compare(base, "Kernel %s with our series" % base, options, mediated, stopping)
+        return 0
+    say("base %s, Debian's own kernel, our KVM modules: %s" % (base, said))
+    compare(base + "-debian", "Debian's own kernel %s with our KVM modules, built by DKMS" % release(base),
+            options, False, stopping)
+    if mediated:
+        say("\nbase %s, a kernel with the whole series: %s" % (base, said))
+        build(base)
+        compare(base, "", options, True, stopping)
     return 0
 
 
