@@ -315,7 +315,8 @@ static void in_between(void)
 	     (unsigned long long)vm_stat(&vm, "pmu_reclaims"), (unsigned long long)vm_stat(&vm, "pmu_pmis"),
 	     (unsigned long long)vm_stat(&vm, "pmu_emulated_overflows"));
 	check_equal("measured regions that are not exact, or without their PMI", bad, 0, "of 200");
-	check_between("inexact by an interruption of their ends", off, 0, 5, "of 200");
+	/* How many depends on when the thread runs, i.e. on the image.  Above, each was accounted for. */
+	check_between("inexact by an interruption of their ends", off, 0, 50, "of 200");
 	check(opened > 20, "events of the host came and went");
 	check(vm_stat(&vm, "pmu_reclaims") > 0, "some while the guest's registers were parked");
 }
