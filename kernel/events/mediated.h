@@ -5,9 +5,6 @@
 
 #include <linux/perf_event.h>
 
-/* core.c: the PMU that the group of @event is scheduled with. */
-struct pmu *perf_group_pmu(const struct perf_event *event);
-
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 /* The host's active events on a CPU, as far as a guest's turn depends on them. */
@@ -17,14 +14,10 @@ enum perf_host_events {
 	PERF_HOST_COUNTS,
 };
 
-/*
- * core.c, which knows how a context is made up; on this CPU, with IRQs disabled.
- * perf_mediated_active_lists() finds the lists of active groups that have those of @pmu,
- * maybe among others, and returns their number.
- */
+/* The most lists that perf_mediated_active_lists() finds, see internal.h. */
 #define PERF_MEDIATED_MAX_LISTS	4
-unsigned int perf_mediated_active_lists(struct pmu *pmu,
-					struct list_head *lists[PERF_MEDIATED_MAX_LISTS]);
+
+/* core.c; on this CPU, with IRQs disabled. */
 void perf_mediated_set_clocks(struct pmu **pmus, unsigned int nr, bool stop);
 
 /* mediated_events.c; on this CPU, with IRQs disabled. */

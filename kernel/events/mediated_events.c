@@ -12,6 +12,7 @@
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 
+#include "internal.h"
 #include "mediated.h"
 
 /*

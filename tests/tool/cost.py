@@ -16,16 +16,15 @@ for the same work in one run.
                     what KVM emulates
   mediated, nmi_watchdog=1, two CPUs, compared with a perf-based vPMU of the same kernel
     idle            at most as many instructions, and no more accesses
-    active          at most 1.15 times, and at most 1.12 times idle; two more accesses
-    near            at most 0.6 times, and no more accesses; at most 1.12 times idle, and two more
-                    accesses than idle
+    active          at most 1.15 times; at most 120 instructions and two accesses more than idle
+    near            at most 0.6 times, and no more accesses; compared with idle, as active
     event, sample   at most 0.6 times, and no more accesses
     pmi             at most 0.6 times; at most 1.1 times the instructions without the watchdog, and
                     1.1 times the accesses plus 10
     rdpmc, control  Intel: none.  AMD: RDPMC at most 0.4 times, and three accesses: one, and two
                     that count the RDPMC in the register
-    beside          at most 3.2 times idle, and 36 accesses, while an event of the host counts
-                    between the exits
+    beside          at most 2000 instructions more than idle, and 36 accesses, while an event of
+                    the host counts between the exits
   mediated, fewer counters than the CPU has, compared with a perf-based vPMU of the same kernel
     rdpmc, control  at most 0.4 times, and three accesses
 
@@ -119,15 +118,15 @@ def main():
               "%s, %s, mediated, nmi_watchdog=1, idle: %d instructions, %.2f accesses; perf-based %d, %.2f"
               % ((vendor, base) + idle + perf["idle"]))
         for how in ("active", "near"):
-            check(ours[how][0] <= 1.12 * idle[0] and ours[how][1] <= idle[1] + 2.1,
-                  "%s, %s, mediated, nmi_watchdog=1, %s: %.2f times idle, %.2f accesses"
-                  % (vendor, base, how, ours[how][0] / idle[0], ours[how][1]))
+            check(ours[how][0] <= idle[0] + 120 and ours[how][1] <= idle[1] + 2.1,
+                  "%s, %s, mediated, nmi_watchdog=1, %s: %d instructions more than idle, %.2f accesses"
+                  % (vendor, base, how, ours[how][0] - idle[0], ours[how][1]))
         check(ours["pmi"][0] <= 1.1 * off["pmi"][0] and ours["pmi"][1] <= 1.1 * off["pmi"][1] + 10,
               "%s, %s, mediated, nmi_watchdog=1, pmi: %d instructions, %.0f accesses; without the watchdog %d, %.0f"
               % ((vendor, base) + ours["pmi"] + off["pmi"]))
-        check(ours["beside"][0] <= 3.2 * idle[0] and ours["beside"][1] <= 36,
-              "%s, %s, mediated, nmi_watchdog=1, beside an event of the host: %.2f times idle, %.2f accesses"
-              % (vendor, base, ours["beside"][0] / idle[0], ours["beside"][1]))
+        check(ours["beside"][0] <= idle[0] + 2000 and ours["beside"][1] <= 36,
+              "%s, %s, mediated, nmi_watchdog=1, beside an event of the host: %d instructions more than idle, %.2f accesses"
+              % (vendor, base, ours["beside"][0] - idle[0], ours["beside"][1]))
         for how in ("active", "near", "event", "sample", "pmi", "rdpmc", "control"):
             if how == "control" and vendor == "amd":
                 continue

@@ -64,6 +64,6 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 	kvm_mediated_pmu_sync_ctrl_irqoff(pmu);
 	counters &= kvm_mediated_pmu_ctrl(pmu);
 	for (; counters; counters &= counters - 1)
-		increment(pmu, kvm_mediated_pmu_pmc(pmu, __ffs64(counters)));
+		increment(pmu, kvm_pmc_idx_to_pmc(pmu, __ffs64(counters)));
 	local_irq_restore(flags);
 }
