@@ -84,6 +84,12 @@ def known_bases():
                   key=lambda name: [int(part) for part in name.split(".")])
 
 
+def has_mediated(base):
+    """Return whether a base's series has a mediated vPMU."""
+    with open(os.path.join(TOP, "patches", base, "series")) as series:
+        return "arch/x86/kvm/mediated_pmu/" in series.read()
+
+
 def built_bases():
     """Return the bases whose kernels are built, oldest first."""
     return [name for name in known_bases()

@@ -242,6 +242,17 @@ bases() {
 	done | sort -V
 }
 
+# module_base: the base with modules for Debian's own kernel, which patches/BASE/debian pins.
+# In the DKMS package it is the only base.
+module_base() {
+	local dir
+	for dir in patches/*/debian patches/*; do
+		[ ! -d "$dir" ] || break
+	done
+	dir=${dir%/debian}
+	printf '%s\n' "${dir##*/}"
+}
+
 # chosen_bases TARGET: $BASE if set; otherwise all bases for "test", and the oldest for
 # other targets.
 chosen_bases() {

@@ -45,9 +45,10 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import testlist     # noqa: E402
+from kvmpmu import has_mediated, known_bases    # noqa: E402
 
-BASES = ("6.1", "6.12")
-MEDIATED = ("6.1", "6.12")
+BASES = known_bases()
+MEDIATED = [base for base in BASES if has_mediated(base)]
 WORK = ("idle", "active", "beside", "near", "event", "sample", "pmi", "rdpmc")
 VARIANTS = [variant for base in BASES for variant in (base + "-stock", base)] + [base + "-mediated" for base in MEDIATED]
 

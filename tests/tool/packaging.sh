@@ -102,7 +102,7 @@ says "series: for another author, date and locale" 0 "${#patches[@]} mails" env 
 same "series: the mails are the same" "$(sum "$work/mails")" "$first"
 nr=${#patches[@]}
 same "series: each says which it is" "$(sed -n 's/^Subject: \[PATCH \([0-9/]*\)\].*/\1/p' "$work/mails"/*.patch | paste -sd' ')" \
-	"$(seq -f "%0${#nr}g/$nr" 1 "$nr" | paste -sd' ')"
+	"$(seq -f "%0${#nr}g/$nr" 0 "$nr" | paste -sd' ')"
 mkdir "$work/empty"
 echo mine > "$work/empty/mine"
 says "series: a directory with other things in it" 2 "has other things in it" "$top/scripts/cmd/series" $base "$work/empty"

@@ -41,7 +41,7 @@ import iso                                      # noqa: E402
 import judge                                    # noqa: E402
 import watch                                    # noqa: E402
 from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor,    # noqa: E402
-                    known_bases)
+                    has_mediated, known_bases)
 from programs import program                    # noqa: E402
 from variants import kernel_paths, kvm_params   # noqa: E402
 
@@ -200,12 +200,6 @@ def has_debian(base):
 def release(base):
     with open(os.path.join(TOP, "build/debian-" + base, "release")) as text:
         return text.read().strip()
-
-
-def has_mediated(base):
-    """Return whether the base's series has a mediated vPMU."""
-    with open(os.path.join(TOP, "patches", base, "series")) as series:
-        return "arch/x86/kvm/mediated_pmu/" in series.read()
 
 
 def build(base):
