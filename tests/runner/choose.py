@@ -11,7 +11,7 @@ from testlist import LEVELS, SETTINGS, joined, level
 from variants import MEDIATED, is_watched
 from watch import launcher
 
-SHARES = 8          # the whole matrix takes 20 minutes on two cores; a run takes one share of it
+SHARES = 8          # the whole matrix takes 40 minutes on two cores; a run takes one share of it
 STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that check themselves, and tools' long tests
 QUICK = 180         # seconds: a tool's test with a higher limit takes minutes
 
