@@ -76,12 +76,16 @@ def commit():
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def version_key(base):
+    """Return a base's version as numbers, to compare."""
+    return [int(part) for part in base.split(".")]
+
+
 def known_bases():
     """Return the bases, oldest first: the directories below patches/ are the only list of them."""
     place = os.path.join(TOP, "patches")
     names = os.listdir(place) if os.path.isdir(place) else []
-    return sorted((name for name in names if re.fullmatch(r"\d+\.\d+", name)),
-                  key=lambda name: [int(part) for part in name.split(".")])
+    return sorted((name for name in names if re.fullmatch(r"\d+\.\d+", name)), key=version_key)
 
 
 def has_mediated(base):

@@ -91,8 +91,11 @@ class Mail:
         return who.group(1), who.group(2), str(mail["Date"]), "%s\n\n%s\n" % (subject, body)
 
 
-def mails(base):
+def mails(base, modules=False):
     """Return the mails of a base's series, in order.
+
+    modules     only those that change modules, and so also fit a kernel that exists already; a
+                comment of the series says where they end (mails.sh: module_mail_names)
 
     Raise Failed if the series lists a file that does not exist.
     """
@@ -100,6 +103,8 @@ def mails(base):
     found = []
     with open(os.path.join(TOP, path)) as lines:
         for number, line in enumerate(lines, 1):
+            if modules and line.startswith("# The modules of a kernel that exists end here"):
+                break
             line = re.sub(r"\s*#.*", "", line.rstrip("\n"))
             if not line.strip():
                 continue

@@ -150,6 +150,17 @@ static inline void skip_faults(void)
 }
 
 /* An MSR as userspace reads and writes it. */
+struct vm_msr_list {
+	struct kvm_msr_list head;
+	uint32_t index[2048];
+};
+
+/* Get the MSRs that KVM lists for saving and restoring; KVM is a descriptor of /dev/kvm. */
+void vm_msr_list(int kvm, struct vm_msr_list *list);
+
+/* Whether an MSR is a counter, or controls counters or has their status, on either vendor. */
+bool vm_msr_counts(uint32_t msr);
+
 struct vm_msr {
 	struct kvm_msrs head;
 	struct kvm_msr_entry entry;

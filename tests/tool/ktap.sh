@@ -24,6 +24,18 @@ same() {
 	fi
 }
 
+# ok WHAT CMD...: report whether CMD succeeds; if not, print its output.
+ok() {
+	local what=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		result ok "$what"
+	else
+		result "not ok" "$what"
+		printf '%s\n' "$said" | sed 's/^/#   /'
+	fi
+}
+
 # conclude: print the number of results, and exit with 1 if one was bad.
 conclude() {
 	printf '1..%d\n' $count

@@ -5,25 +5,10 @@
 # and its patch are named, and no base appears until a person has finished the rebase.
 
 set -uo pipefail
-top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tool/ktap.sh
+. tests/tool/repository.sh
 from=6.1 new=6.99
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-n=0
-
-# ok TEXT CMD...: print one result, and the output of CMD if it fails.
-ok() {
-	local text=$1
-	shift
-	n=$((n + 1))
-	if "$@" > "$work/said" 2>&1; then
-		echo "ok $n - $text"
-	else
-		sed 's/^/# /' "$work/said"
-		echo "not ok $n - $text"
-	fi
-}
 
 # says STATUS TEXT CMD...: CMD ends with STATUS, and a line of its output contains TEXT.
 says() {
@@ -35,14 +20,6 @@ says() {
 	return 1
 }
 
-# Work in a copy of the repository that has its downloads.
-(cd "$top" && tar -c --exclude=./build --exclude=./.git .) | tar -x -C "$work" || exit 1
-mkdir -p "$work/build"
-cp -r "$top/build/apt" "$work/build/" 2> /dev/null
-cp -rl "$top/build/download" "$work/build/" 2> /dev/null || cp -r "$top/build/download" "$work/build/"
-rm -f "$work"/build/.lock.*
-cd "$work" || exit 1
-unset BASE FROM SUITE PACKAGE NEXT KVMPMU_TARGET KVMPMU_DEPTH MAKEFLAGS MAKELEVEL
 package=$(sed -n 's/^package: //p' patches/$from/base)
 other=$(find patches -mindepth 2 -name base -not -path "patches/$from/*" | sort -V | tail -n 1)
 
@@ -79,4 +56,4 @@ ok "and comes out unchanged, comments too" diff -r "$work/$from" "$work/$new"
 ok "with Debian's configurations of that version" grep -q "^version: $(sed -n 's/^version: //p' patches/$from/base)$" \
 	patches/$new/config/amd64
 ok "the tree is that of its series" test -z "$(scripts/cmd/tree --quiet $new 2>&1)"
-echo "1..$n"
+conclude

@@ -6,34 +6,10 @@
 # until a person has finished the rebase.
 
 set -uo pipefail
-top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tool/ktap.sh
+. tests/tool/repository.sh
 base=6.1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-n=0
-
-# ok TEXT CMD...: print one result, and the output of CMD if it fails.
-ok() {
-	local text=$1
-	shift
-	n=$((n + 1))
-	if "$@" > "$work/said" 2>&1; then
-		echo "ok $n - $text"
-	else
-		sed 's/^/# /' "$work/said"
-		echo "not ok $n - $text"
-	fi
-}
-
-# Work in a copy of the repository that has its downloads.
-(cd "$top" && tar -c --exclude=./build --exclude=./.git .) | tar -x -C "$work" || exit 1
-mkdir -p "$work/build"
-cp -r "$top/build/apt" "$work/build/" 2> /dev/null
-cp -rl "$top/build/download" "$work/build/" 2> /dev/null || cp -r "$top/build/download" "$work/build/"
-rm -f "$work"/build/.lock.*
-cd "$work" || exit 1
-unset BASE NEXT KVMPMU_TARGET KVMPMU_DEPTH MAKEFLAGS MAKELEVEL
 cp -r patches "$work/want"
 pin=patches/$base/base
 package=$(sed -n 's/^package: //p' $pin)
@@ -70,7 +46,7 @@ for v in $(scripts/step/apt "$suite" deb cache madison "$package" |
 	rm -rf "$work/before"
 done
 ok "a kernel before $newest that takes the series: ${older:-none}" test -n "$older"
-[ -n "$older" ] || { echo "1..$n"; exit 1; }
+[ -n "$older" ] || conclude
 ok "from $older the series comes out as in the repository" diff -r "$work/want" patches
 ok "and the move is reported" grep -q "base $base: $older -> $newest" "$work/log"
 
@@ -106,4 +82,4 @@ ok "the pin has moved" cmp "$work/want/$base/base" $pin
 ok "the change is the person's" grep -q "^+SUBLEVEL = " "$p"
 ok "the tree has the new source" git -C $repository log -1 --format=%s base
 ok "and its commits are those of the series" test -z "$(scripts/cmd/tree --quiet $base 2>&1)"
-echo "1..$n"
+conclude

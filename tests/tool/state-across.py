@@ -18,13 +18,12 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import testlist                         # noqa: E402
-from kvmpmu import known_bases          # noqa: E402
+from kvmpmu import has_mediated, known_bases    # noqa: E402
+from variants import MEDIATED           # noqa: E402
 
-MEDIATED = "-mediated"
-HOSTS = [base + kind for base in known_bases() for kind in ("", MEDIATED)]
+HOSTS = [base + kind for base in known_bases() for kind in ("",) + (MEDIATED,) * has_mediated(base)]
 # With as many counters for either kind of vPMU; with one more for a mediated one; with a status and a global control.
 CPUS = (("intel", "skylake_sp", ""), ("intel", "sapphire_rapids", ""), ("amd", "zen4", "VM_PERFMON_V2=1"))
-
 
 SOURCE = "tests/vm/state-across.c"
 MADE = "build/state-across"

@@ -27,24 +27,13 @@ static struct {
 	struct kvm_cpuid2 head;
 	struct kvm_cpuid_entry2 entry[256];
 } cpuid;
-static struct {
-	struct kvm_msr_list head;
-	uint32_t index[2048];
-} list;
+static struct vm_msr_list list;
 
 static bool is_pmu(uint32_t msr)
 {
-	return (msr >= MSR_IA32_PERFCTR0 && msr < MSR_IA32_PERFCTR0 + 8) ||
-	       (msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8) ||
-	       (msr >= MSR_CORE_PERF_FIXED_CTR0 && msr <= MSR_CORE_PERF_FIXED_CTR0 + 3) ||
-	       msr == MSR_PERF_METRICS || msr == MSR_IA32_PERF_CAPABILITIES ||
-	       (msr >= MSR_CORE_PERF_FIXED_CTR_CTRL && msr <= MSR_CORE_PERF_GLOBAL_OVF_CTRL) ||
+	return vm_msr_counts(msr) || msr == MSR_IA32_PERF_CAPABILITIES ||
 	       msr == MSR_IA32_PEBS_ENABLE || msr == MSR_PEBS_DATA_CFG ||
-	       (msr >= MSR_IA32_PMC0 && msr < MSR_IA32_PMC0 + 8) || msr == MSR_IA32_DS_AREA ||
-	       (msr >= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS &&
-		msr <= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET) ||
-	       (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR0 + 3) ||
-	       (msr >= MSR_F15H_PERF_CTL && msr <= MSR_F15H_PERF_CTR + 10);
+	       (msr >= MSR_IA32_PMC0 && msr < MSR_IA32_PMC0 + 8) || msr == MSR_IA32_DS_AREA;
 }
 
 static bool get(struct cpu *cpu, uint32_t index, uint64_t *value)
@@ -278,8 +267,7 @@ int main(void)
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	must(kvm >= 0, "KVM is there");
 	capabilities = vm_capabilities(&(struct vm) { .kvm = kvm }) & (VM_FULL_WIDTH | VM_METRICS);
-	list.head.nmsrs = ARRAY_SIZE(list.index);
-	must(!ioctl(kvm, KVM_GET_MSR_INDEX_LIST, &list), "the list");
+	vm_msr_list(kvm, &list);
 	/* If no VM has a PMU, there is no capability to disable that of one. */
 	if (!ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_PMU_CAPABILITY))
 		models = PMU_OF_VM_OFF;

@@ -24,21 +24,7 @@
 /* How far counter 1 is from its end when it is let go. */
 #define TO_GO		100
 
-static struct {
-	struct kvm_msr_list head;
-	uint32_t index[2048];
-} list;
-
-static bool is_pmu(uint32_t msr)
-{
-	return (msr >= MSR_IA32_PERFCTR0 && msr < MSR_IA32_PERFCTR0 + 8) ||
-	       (msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8) ||
-	       (msr >= MSR_CORE_PERF_FIXED_CTR0 && msr <= MSR_CORE_PERF_FIXED_CTR0 + 3) || msr == MSR_PERF_METRICS ||
-	       (msr >= MSR_CORE_PERF_FIXED_CTR_CTRL && msr <= MSR_CORE_PERF_GLOBAL_OVF_CTRL) ||
-	       (msr >= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS && msr <= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET) ||
-	       (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR0 + 3) ||
-	       (msr >= MSR_F15H_PERF_CTL && msr <= MSR_F15H_PERF_CTR + 10);
-}
+static struct vm_msr_list list;
 
 /* The guest's names of its registers. */
 static uint32_t counter(unsigned int i)
@@ -173,7 +159,7 @@ static void save(struct vm *vm)
 	vm_call(vm, set_up, NULL);
 	vm_set_msr(vm, counter(2), 0x123456789aULL);
 	for (i = 0; i < list.head.nmsrs; i++) {
-		if (is_pmu(list.index[i]) && get(vm, list.index[i], &value))
+		if (vm_msr_counts(list.index[i]) && get(vm, list.index[i], &value))
 			note("state %x=%llx", list.index[i], (unsigned long long)value);
 	}
 	value = vm_get_msr(vm, status());
@@ -294,8 +280,7 @@ int main(void)
 
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	list.head.nmsrs = ARRAY_SIZE(list.index);
-	must(!ioctl(vm.kvm, KVM_GET_MSR_INDEX_LIST, &list), "KVM's list of MSRs");
+	vm_msr_list(vm.kvm, &list);
 	if (!state)
 		save(&vm);
 	vm_close(&vm);

@@ -28,7 +28,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -42,6 +41,7 @@ import judge                                    # noqa: E402
 import watch                                    # noqa: E402
 from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor,    # noqa: E402
                     has_mediated, known_bases)
+from steps import pass_on                       # noqa: E402
 from programs import program                    # noqa: E402
 from variants import kernel_paths, kvm_params   # noqa: E402
 
@@ -204,13 +204,8 @@ def release(base):
 
 def build(base):
     """Build the kernel of a base, and the modules of its own KVM."""
-    for command in (["scripts/step/kernel", base],
-                    ["scripts/cmd/modules", "--stock", "--base", base]):
-        done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            # It has said why, and what to do.
-            sys.exit(done.returncode)
+    pass_on(["scripts/step/kernel", base])
+    pass_on(["scripts/cmd/modules", "--stock", "--base", base])
 
 
 def perf_in_guest(vendor, verdicts, logs):

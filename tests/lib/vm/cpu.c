@@ -119,3 +119,22 @@ void vm_set_cpuid(struct vm *vm)
 	}
 	must(!ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid), "CPUID can be set");
 }
+
+void vm_msr_list(int kvm, struct vm_msr_list *list)
+{
+	list->head.nmsrs = ARRAY_SIZE(list->index);
+	must(!ioctl(kvm, KVM_GET_MSR_INDEX_LIST, list), "KVM's list of MSRs");
+}
+
+bool vm_msr_counts(uint32_t msr)
+{
+	return (msr >= MSR_IA32_PERFCTR0 && msr < MSR_IA32_PERFCTR0 + 8) ||
+	       (msr >= MSR_P6_EVNTSEL0 && msr < MSR_P6_EVNTSEL0 + 8) ||
+	       (msr >= MSR_CORE_PERF_FIXED_CTR0 && msr <= MSR_CORE_PERF_FIXED_CTR0 + 3) ||
+	       msr == MSR_PERF_METRICS ||
+	       (msr >= MSR_CORE_PERF_FIXED_CTR_CTRL && msr <= MSR_CORE_PERF_GLOBAL_OVF_CTRL) ||
+	       (msr >= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS &&
+		msr <= MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET) ||
+	       (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR0 + 3) ||
+	       (msr >= MSR_F15H_PERF_CTL && msr <= MSR_F15H_PERF_CTR + 10);
+}
