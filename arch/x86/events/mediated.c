@@ -77,6 +77,26 @@ static void expect_host_nmis(void)
 }
 
 /**
+ * perf_used_counters - the counters that perf has used
+ *
+ * Called with IRQs disabled.
+ *
+ * Return: the counters, numbered as in the global control, that perf has used since the
+ * last perf_route_pmi_to_host() on this CPU, or whose selectors it has.
+ */
+u64 perf_used_counters(void)
+{
+	u64 used;
+
+	lockdep_assert_irqs_disabled();
+
+	bitmap_to_arr64(&used, this_cpu_ptr(&cpu_hw_events)->used, X86_PMC_IDX_MAX);
+
+	return used;
+}
+EXPORT_SYMBOL_GPL(perf_used_counters);
+
+/**
  * perf_route_pmi_to_guest - route this CPU's PMIs to the guest
  * @lvtpc: the guest's own LVTPC, of which only the mask bit is used
  *
@@ -87,9 +107,7 @@ static void expect_host_nmis(void)
  * closed are zeroed: the guest may have fewer counters than there are, and the caller
  * loads only the guest's.
  *
- * Return: the counters, numbered as in the global control, that perf has used since the
- * last perf_route_pmi_to_host() on this CPU, or whose selectors it has; 0 for a repeated
- * call.
+ * Return: perf_used_counters(); 0 for a repeated call.
  */
 u64 perf_route_pmi_to_guest(u32 lvtpc)
 {
@@ -104,7 +122,7 @@ u64 perf_route_pmi_to_guest(u32 lvtpc)
 	/* The NMI handler writes LVTPC, and must stop doing so before LVTPC changes. */
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
 		x86_pmu_clear_dirty(cpuc);
-		bitmap_to_arr64(&used, cpuc->used, X86_PMC_IDX_MAX);
+		used = perf_used_counters();
 		expect_host_nmis();
 		__this_cpu_write(perf_guest_lvtpc, true);
 		barrier();
@@ -141,25 +159,6 @@ void perf_route_pmi_to_host(void)
 	__this_cpu_write(perf_guest_lvtpc, false);
 }
 EXPORT_SYMBOL_GPL(perf_route_pmi_to_host);
-
-/**
- * perf_used_counters - the counters that perf has used, or whose selectors it has
- *
- * Called with IRQs disabled, while the host owns the PMU.
- *
- * Return: as perf_route_pmi_to_guest(), since the last perf_route_pmi_to_host().
- */
-u64 perf_used_counters(void)
-{
-	u64 used;
-
-	lockdep_assert_irqs_disabled();
-
-	bitmap_to_arr64(&used, this_cpu_ptr(&cpu_hw_events)->used, X86_PMC_IDX_MAX);
-
-	return used;
-}
-EXPORT_SYMBOL_GPL(perf_used_counters);
 
 /*
  * An NMI arrived for which the PMU shows no cause, because a guest owns the PMU, or owned

@@ -48,11 +48,11 @@
  *	the global control: those whose selectors were enabled at some time since
  *	@switches was set.  Others hold what KVM has written, also while @loaded
  * @enabled_gp: the general counters whose @eventsel_hw is not 0
- * @nonzero: the counters that may be other than 0; out of date while @loaded
+ * @nonzero: the counters that may be other than 0, but for those that @kept has in their
+ *	registers; out of date while @loaded
  * @kept: counters whose registers still hold what unload has read from them.  They are
  *	zeroed before anything but this vCPU and the host's kernel can read them
  * @kept_gp: the same for general counters' selectors that count in guest mode only
- * @rewritten: the counters that KVM has written in struct kvm_pmu since unload
  * @eventsel_stale: selectors that have changed since they were loaded or unloaded
  */
 struct kvm_mediated_pmu {
@@ -79,7 +79,6 @@ struct kvm_mediated_pmu {
 	u64	nonzero;
 	u64	kept;
 	u64	kept_gp;
-	u64	rewritten;
 	u64	eventsel_stale;
 };
 

@@ -35,7 +35,6 @@ void kvm_mediated_pmc_write(struct kvm_pmc *pmc, u64 value)
 		kvm_mediated_pmc_write_hw(pmc, value);
 	pmc->counter = value;
 	m->nonzero |= BIT_ULL(pmc->idx);
-	m->rewritten |= BIT_ULL(pmc->idx);
 	local_irq_restore(flags);
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmc_write);

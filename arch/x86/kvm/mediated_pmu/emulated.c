@@ -34,7 +34,6 @@ static __always_inline void increment(struct kvm_pmu *pmu, struct kvm_pmc *pmc)
 		value = (pmc->counter + 1) & pmc_bitmask(pmc);
 		pmc->counter = value;
 		pmu->mediated.nonzero |= BIT_ULL(pmc->idx);
-		pmu->mediated.rewritten |= BIT_ULL(pmc->idx);
 	}
 
 	if (unlikely(!value))

@@ -78,7 +78,7 @@ static void load_counters(struct kvm_pmu *pmu, u64 used)
 	u64 counters;
 
 	/* A narrower counter has bits set above its width when its value is 0. */
-	counters = m->narrow_counters ? ~0ULL : used | m->rewritten | (m->nonzero & ~m->kept);
+	counters = m->narrow_counters ? ~0ULL : used | m->nonzero;
 	for (counters &= pmu->all_valid_pmc_idx[0]; counters; counters &= counters - 1) {
 		pmc = kvm_mediated_pmu_pmc(pmu, __ffs64(counters));
 		kvm_mediated_pmc_write_hw(pmc, pmc->counter);
@@ -120,6 +120,7 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	if (regs->fixed_ctr_ctrl)
 		wrmsrl(regs->fixed_ctr_ctrl, m->fixed_ctr_ctrl_hw);
 	m->eventsel_stale = 0;
+	m->nonzero |= m->kept;
 	m->kept = 0;
 	m->kept_gp = 0;
 
@@ -201,12 +202,13 @@ static void save_counters(struct kvm_pmu *pmu, u64 keep)
 			pmc->counter = 0;
 			continue;
 		}
-		if (keep & BIT_ULL(i))
-			m->kept |= BIT_ULL(i);
-		else
-			wrmsrl(kvm_mediated_pmc_msr(pmc), 0);
 		pmc->counter = value & pmc_bitmask(pmc);
-		m->nonzero |= BIT_ULL(i);
+		if (keep & BIT_ULL(i)) {
+			m->kept |= BIT_ULL(i);
+		} else {
+			wrmsrl(kvm_mediated_pmc_msr(pmc), 0);
+			m->nonzero |= BIT_ULL(i);
+		}
 	}
 
 	/* After the counter of slots: a write of that one changes PERF_METRICS. */
@@ -251,7 +253,6 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 
 	m->loaded = false;
 	m->put_on_exit = false;
-	m->rewritten = 0;
 	m->clean_on_cpu = true;
 	m->call_count = this_cpu_read(irq_stat.irq_call_count);
 	if (!m->enabled_gp && !m->fixed_ctr_ctrl_hw &&
@@ -279,6 +280,7 @@ static void zero_kept(struct kvm_pmu *pmu)
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(__ffs64(bits)), 0);
 	for (bits = m->kept & ~used; bits; bits &= bits - 1)
 		wrmsrl(kvm_mediated_pmc_msr(kvm_mediated_pmu_pmc(pmu, __ffs64(bits))), 0);
+	m->nonzero |= m->kept;
 	m->kept = 0;
 	m->kept_gp = 0;
 }
