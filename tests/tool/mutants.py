@@ -11,8 +11,9 @@ base.
 
 mutants.py NAME... runs only these mutants.  Without names a share of them runs; the commit chooses
 it, as it chooses that of the matrix (tests/runner/run.py).  KVMPMU_MUTANTS=all runs all mutants,
-KVMPMU_MUTANTS=K the K-th share.  mutants.py --texts BASE... only checks that the text that each
-mutant replaces is still there, once.
+KVMPMU_MUTANTS=K the K-th share.  A mutant that several bases have runs on one of them in a share,
+which the commit chooses too, and else on all.  mutants.py --texts BASE... only checks that the text
+that each mutant replaces is still there, once.
 
 Print a result for each test in KTAP; exit status 1 if any is bad.
 """
@@ -30,7 +31,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import testlist                             # noqa: E402
-from kvmpmu import Failed, VENDORS, commit  # noqa: E402
+from kvmpmu import Failed, VENDORS, commit, has_mediated, known_bases  # noqa: E402
+from variants import MEDIATED               # noqa: E402
 
 LIST = "tests/vm/mutants"
 STOCK = ("stock", "debug-stock")
@@ -40,7 +42,7 @@ DEFINE = ("pmu.c", "static struct kvm_pmu_ops kvm_pmu_ops __read_mostly;\n",
 DECLARE = "\nextern int kvm_mutant;\n"
 
 
-SHARES = 4          # all mutants take about 20 minutes on two cores
+SHARES = 4          # all mutants of a base take about 20 minutes on two cores
 
 
 def spliced(text, file, was, versions):
@@ -89,6 +91,15 @@ def patch(base, mutants):
     return "".join(lines)
 
 
+def expanded(mutants):
+    """Return (number, stanza) of each mutant and base that it is a version of."""
+    for number, mutant in enumerate(mutants, 1):
+        base = mutant.get("base", "6.1")
+        bases = [name + MEDIATED for name in known_bases() if has_mediated(name)] if base == "mediated" else [base]
+        for base in bases:
+            yield number, {**mutant, "base": base}
+
+
 def build(base, mutants):
     place = os.path.join("build", base, "mutants/mutants")
     os.makedirs(os.path.join(TOP, place), exist_ok=True)
@@ -109,7 +120,7 @@ def variant_of(mutant):
 
     For a mutant of 6.12-mediated it is 6.12-mutants-mediated.
     """
-    base, dash, kind = mutant.get("base", "6.1").partition("-")
+    base, dash, kind = mutant["base"].partition("-")
     return "%s-%s%s%s" % (base, mutant["name"] if mutant["name"] in STOCK else "mutants", dash, kind)
 
 
@@ -130,43 +141,49 @@ def run(variant, cases, logs):
 
 
 def share(mutants):
-    """Return the names of the mutants whose turn it is, and a name for the share."""
+    """Return the mutants whose turn it is, and a name for the share; a mutant is (number, stanza)."""
     wanted = os.environ.get("KVMPMU_MUTANTS", "share")
     if wanted == "all":
-        return [mutant["name"] for mutant in mutants], "all"
+        return mutants, "all"
+    turn = int(commit() or "0", 16)
     if wanted == "share":
-        wanted = str(int(commit() or "0", 16) % SHARES + 1)
+        wanted = str(turn % SHARES + 1)
     if not wanted.isdigit() or not 1 <= int(wanted) <= SHARES:
         raise Failed("KVMPMU_MUTANTS=%s: there are all share 1...%d" % (wanted, SHARES), "KVMPMU_MUTANTS=all tests/tool/mutants.py")
-    return [mutant["name"] for number, mutant in enumerate(mutants) if number % SHARES == int(wanted) - 1], \
-        "share %s of %d" % (wanted, SHARES)
+    chosen = []
+    for number in sorted({number for number, _ in mutants if number % SHARES == int(wanted) - 1}):
+        versions = [mutant for mutant in mutants if mutant[0] == number]
+        chosen.append(versions[turn // SHARES % len(versions)])
+    return chosen, "share %s of %d" % (wanted, SHARES)
 
 
 def of_base(mutants, base):
-    return [(number, mutant) for number, mutant in enumerate(mutants, 1) if variant_of(mutant).partition("-")[0] == base]
+    return [(number, mutant) for number, mutant in mutants if variant_of(mutant).partition("-")[0] == base]
 
 
 def main():
-    mutants = testlist.parse(os.path.join(TOP, LIST), joint="")
+    mutants = list(expanded(testlist.parse(os.path.join(TOP, LIST), joint="")))
     if sys.argv[1:2] == ["--texts"]:
         for base in sys.argv[2:]:
             patch(base, of_base(mutants, base))
         return 0
-    unknown = set(sys.argv[1:]) - {mutant["name"] for mutant in mutants}
+    unknown = set(sys.argv[1:]) - {mutant["name"] for _, mutant in mutants}
     if unknown:
         raise Failed("no such mutant: %s" % " ".join(sorted(unknown)), "grep ^name: %s" % LIST)
     tests = {test["name"].split("/")[1]: test
              for test in testlist.read(os.path.join(TOP, "tests/list")).tests
              if testlist.level(test) == "vm" and test.get("run") != "named"}
-    names, said = (sys.argv[1:], "as named") if sys.argv[1:] else share(mutants)
-    chosen = [(number, mutant) for number, mutant in enumerate(mutants, 1) if mutant["name"] in names]
+    if sys.argv[1:]:
+        chosen, said = [mutant for mutant in mutants if mutant[1]["name"] in sys.argv[1:]], "as named"
+    else:
+        chosen, said = share(mutants)
     print("# mutants: %s, %d of %d" % (said, len(chosen), len(mutants)))
     for base in sorted({variant_of(mutant).partition("-")[0] for _, mutant in chosen}):
         build(base, of_base(mutants, base))
 
     cases, wanted = {}, []
     for number, mutant in chosen:
-        variant, base = variant_of(mutant), mutant.get("base", "6.1")
+        variant, base = variant_of(mutant), mutant["base"]
         right = mutant.get("passes", " ".join(name for name in tests if base in tests[name].get("bases", base).split()))
         fails = mutant.get("fails", "")
         for test in (fails or right).split():
@@ -188,7 +205,8 @@ def main():
         have = got[variant].get((vendor, name), "no result")
         good = have.startswith(want + " # ") and says in have if says else have == want
         bad += not good
-        print("%s %d - %s: %s: %s" % ("ok" if good else "not ok", number, vendor, name[3:], have.replace(" # ", ": ")))
+        print("%s %d - %s/%s: %s: %s" % ("ok" if good else "not ok", number, vendor, variant, name[3:],
+                                        have.replace(" # ", ": ")))
     print("1..%d" % len(wanted))
     return 1 if bad else 0
 
