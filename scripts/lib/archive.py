@@ -10,8 +10,8 @@ import time
 
 from steps import Failed, TOP, run
 
-# What a kernel's packages have in their names, as a regular expression.
-ABI = r"[0-9.]+(-[0-9]+)?([+]deb[0-9]+(u[0-9]+)?)?"
+# What a kernel's packages have in their names, as a regular expression; metapackages have less.
+ABI = r"[0-9]+[.][0-9]+[.][0-9.]+(-[0-9]+)?([+]deb[0-9]+([u.][0-9]+)?)?"
 KEYS = ("suite", "type", "package", "version", "file", "sha256")
 
 

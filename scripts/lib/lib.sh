@@ -242,15 +242,31 @@ bases() {
 	done | sort -V
 }
 
-# module_base: the base with modules for Debian's own kernel, which patches/BASE/debian pins.
-# In the DKMS package it is the only base.
-module_base() {
-	local dir
-	for dir in patches/*/debian patches/*; do
-		[ ! -d "$dir" ] || break
+# module_bases: the bases with modules for Debian's own kernels, oldest first.  Such a base
+# has pins of one in patches/BASE/debian.  The DKMS package has no pins, and no other bases.
+module_bases() {
+	local base
+	for base in $(bases); do
+		[ ! -d "patches/$base/debian" ] && compgen -G 'patches/*/debian' > /dev/null ||
+			printf '%s\n' "$base"
 	done
-	dir=${dir%/debian}
-	printf '%s\n' "${dir##*/}"
+}
+
+# module_base RELEASE: the one of them that kernel RELEASE belongs to, or nothing.
+module_base() {
+	local base
+	for base in $(module_bases); do
+		case $1 in
+		"$base".*) printf '%s\n' "$base" ;;
+		esac
+	done
+}
+
+# one_of WORD...: "WORD", "WORD or WORD", ...
+one_of() {
+	printf '%s' "$1"
+	shift
+	[ $# -eq 0 ] || printf ' or %s' "$@"
 }
 
 # chosen_bases TARGET: $BASE if set; otherwise all bases for "test", and the oldest for
