@@ -21,12 +21,25 @@ counted() {
 	grep ",$1," counts | cut -d, -f1
 }
 
-# try ITERATIONS SYSCALLS
-try() {
-	local insns branches
+# measure ITERATIONS SYSCALLS
+measure() {
 	perf stat -x, -e instructions:u,branches:u -o counts loop $index "$1" "$2" > truth
 	od -A n -t u8 truth > words
 	read -r branches insns < words
+}
+
+# try ITERATIONS SYSCALLS
+try() {
+	local insns branches again=2
+	measure "$1" "$2"
+	# A timer's interrupt in the frame, which is an IRET that the workload does not see, may come
+	# once, but not each time.
+	while [ $again -gt 0 ] && [ "$(counted instructions:u)" = $((insns + 24)) ] &&
+	      [ "$(counted branches:u)" = $((branches + 4)) ]; do
+		note "$1 $2: once more, with no interrupt in the frame"
+		measure "$1" "$2"
+		again=$((again - 1))
+	done
 	check_between "$1 $2: instructions" "$(counted instructions:u)" $((insns + 23)) $((insns + 23 + irets)) \
 		"the machine's count and 23 of the frame"
 	check_between "$1 $2: branches" "$(counted branches:u)" $((branches + 3)) $((branches + 3 + irets)) \

@@ -8,7 +8,7 @@ import subprocess
 import initramfs
 from cpio import Archive
 from kvmpmu import Failed
-from variants import kernel_paths
+from variants import PACKAGED, kernel_paths, variant
 
 # The machine executes fifty million instructions per second of its own time, whatever CPUID says
 # about its frequency.  These arguments tell kernels, so that they set their timers correctly.  A
@@ -22,12 +22,15 @@ ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ld
 DATE = "2023111422132000"
 
 
-def clock_kargs(ips):
-    """Return kernel arguments for a machine of IPS instructions per second, "" for the default.
+def more_kargs(base, ips):
+    """Return more arguments for the kernels of a base or variant, the host's and the guest's.
 
-    They follow KARGS: if an argument is given twice, the kernel uses the last.
+    IPS is the machine's number of instructions per second, 0 for the default.  The arguments follow
+    KARGS: if one is given twice, the kernel uses the last.
     """
-    return " tsc_early_khz=%d lpj=%d" % (ips // 1000, ips // 50) if ips else ""
+    clock = " tsc_early_khz=%d lpj=%d" % (ips // 1000, ips // 50) if ips else ""
+    # Debian's kernels test their cryptography, for a minute, while our tests run already.
+    return clock + (" cryptomgr.notests" if variant(base).image == PACKAGED else "")
 
 
 def _mentions(path, what):

@@ -154,9 +154,9 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
     shutil.rmtree(logs, ignore_errors=True)
     os.makedirs(logs)
     cd = os.path.join(logs, "boot.iso")
-    environment = {"VENDOR": vendor, "BASE": base, "CPUS": cpus, "MODEL": model, "PERFMON": "", "GUEST_KARGS": iso.KARGS,
-                   "KVM_PARAMS": kvm_params(variant, vendor)}
-    iso.boot(cd, variant, plan, environment, kargs)
+    environment = {"VENDOR": vendor, "BASE": base, "CPUS": cpus, "MODEL": model, "PERFMON": "",
+                   "GUEST_KARGS": iso.KARGS + iso.more_kargs(variant, 0), "KVM_PARAMS": kvm_params(variant, vendor)}
+    iso.boot(cd, variant, plan, environment, kargs + iso.more_kargs(variant, 0))
     channel = judge.Channel([name for _, name, _ in plan])
     began = time.monotonic()
     machine = watch.Machine(watch.LAUNCHER, logs, vendor, ["--iso", cd], cpus, model,
