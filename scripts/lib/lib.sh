@@ -199,6 +199,16 @@ hold() {
 	fi
 }
 
+# test_modules DIR MAKE...: build the modules of tests/kunit in DIR; MAKE leads to a kernel.
+test_modules() {
+	local dir=$1
+	shift
+	mkdir -p "$dir"
+	rm -f "$dir"/*.ko
+	cp tests/kunit/Kbuild tests/kunit/*.c "$dir/"
+	"$@" "M=$top/$dir" modules
+}
+
 # field FILE KEY: the value of a "key: value" line.
 field() {
 	sed -n "/^$2:/{s/^$2:[[:space:]]*//p;q}" "$1"
