@@ -23,7 +23,9 @@
  *
  * The number of instructions is that of the exit, event or measured region that has the fewest:
  * all that no interrupt of the host disturbs have the same.  The number of accesses is that of the
- * best of three turns: if the host puts and loads the guest's PMU meanwhile, that adds eighty.
+ * best of three turns: if the host puts and loads the guest's PMU meanwhile, that adds eighty.  Of
+ * near it is that of the exit with the fewest instructions: exits for interrupts of the host have
+ * fewer accesses, and how many come depends on the image.
  */
 #include <sched.h>
 
@@ -38,10 +40,15 @@ static struct reading {
 
 static uint64_t fewest;
 
+static uint64_t host_accesses(void)
+{
+	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) + mark_read(TRUTH_HOST_RDPMC);
+}
+
 static void read_all(unsigned int at)
 {
 	seen[at].exits = mark_read(TRUTH_EXITS);
-	seen[at].host = mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) + mark_read(TRUTH_HOST_RDPMC);
+	seen[at].host = host_accesses();
 	seen[at].guest = mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDPMC);
 }
 
@@ -88,6 +95,7 @@ static int host_event(void)
 static void guest(void *argument)
 {
 	unsigned int i, a, b, c, d, how = (uintptr_t)argument;
+	uint64_t accesses = 0;
 	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
 
 	for (i = 0; i < 3; i++) {
@@ -100,13 +108,18 @@ static void guest(void *argument)
 	fewest = ~0ULL;
 	read_all(0);
 	for (i = 0; i < N; i++) {
-		uint64_t before = mark_host_insns(), n;
+		uint64_t first = host_accesses(), before = mark_host_insns(), n;
 
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 		n = mark_host_insns() - before;
-		fewest = n < fewest ? n : fewest;
+		if (n < fewest) {
+			fewest = n;
+			accesses = host_accesses() - first;
+		}
 	}
 	read_all(1);
+	if (how == NEAR)
+		seen[1].host = seen[0].host + accesses * (seen[1].exits - seen[0].exits);
 	for (i = 0; i < 3; i++)
 		wrmsr(selector_msr(i), 0);
 }
