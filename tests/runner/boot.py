@@ -61,7 +61,7 @@ def environment(case):
     """Return the environment of the tests that share a case's setup, as a dictionary."""
     found = {"VENDOR": case.vendor, "BASE": variant(case.base).base, "VARIANT": case.base,
              "CPUS": case.cpus, "MODEL": case.model, "PERFMON": case.perfmon,
-             "GUEST_KARGS": iso.KARGS + iso.more_kargs(case.base, case.ips), "GUEST_CPUS": case.vcpus,
+             "GUEST_KARGS": iso.guest_kargs(case.base, case.ips), "GUEST_CPUS": case.vcpus,
              "KVM_PARAMS": kvm_params(case.base, case.vendor) + " " + case.kvm}
     found.update(word.partition("=")[::2] for word in case.env.split())
     return found
@@ -72,7 +72,7 @@ def make_iso(path, cases):
     first = cases[0]
     plan = [(case.level, case.name, programs.program(case.file), case.selftest) for case in cases]
     selftests = sorted({case.selftest for case in cases if case.selftest})
-    iso.boot(path, first.base, plan, environment(first), first.kargs + iso.more_kargs(first.base, first.ips),
+    iso.boot(path, first.base, plan, environment(first), first.kargs, first.ips,
              [("selftests/" + name, programs.selftest(name, first.base)) for name in selftests])
 
 

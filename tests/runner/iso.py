@@ -22,15 +22,19 @@ ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ld
 DATE = "2023111422132000"
 
 
-def more_kargs(base, ips):
-    """Return more arguments for the kernels of a base or variant, the host's and the guest's.
-
-    IPS is the machine's number of instructions per second, 0 for the default.  The arguments follow
-    KARGS: if one is given twice, the kernel uses the last.
-    """
+def _more_kargs(base, ips):
+    """Return what follows KARGS: if an argument is given twice, the kernel uses the last."""
     clock = " tsc_early_khz=%d lpj=%d" % (ips // 1000, ips // 50) if ips else ""
     # Debian's kernels test their cryptography, for a minute, while our tests run already.
     return clock + (" cryptomgr.notests" if variant(base).image == PACKAGED else "")
+
+
+def guest_kargs(base, ips=0):
+    """Return the arguments for the kernel of a guest on a host with a base or variant.
+
+    IPS is the machine's number of instructions per second, 0 for the default.
+    """
+    return KARGS + _more_kargs(base, ips)
 
 
 def _mentions(path, what):
@@ -80,12 +84,13 @@ def _master(iso, grafts):
         raise Failed("no CD image: %s" % last, "df -h build")
 
 
-def boot(iso, base, plan, environment, kargs="", files=(), guest=False):
+def boot(iso, base, plan, environment, kargs="", ips=0, files=(), guest=False):
     """Write the CD image ISO, which boots a base or variant and runs PLAN; return ISO.
 
     plan            a list of (level, name, program[, argument])
     environment     a dictionary for the tests
     kargs           more arguments for the host's kernel
+    ips             as for guest_kargs()
     files           programs for the host's file system, as (name, source) pairs
     guest           whether to add QEMU and the guest's files.  They are added anyway if a test of
                     the plan is a guest's, or starts QEMU itself
@@ -108,7 +113,7 @@ def boot(iso, base, plan, environment, kargs="", files=(), guest=False):
         with open(os.path.join(work, "isolinux.cfg"), "w") as out:
             out.write("DEFAULT linux\nPROMPT 0\nLABEL linux\n KERNEL kernel\n")
             out.write(" INITRD %s\n APPEND %s\n"
-                      % (",".join(names), " ".join([KARGS] + kargs.split())))
+                      % (",".join(names), " ".join([KARGS] + kargs.split() + _more_kargs(base, ips).split())))
         grafts = {name: os.path.join(work, name) for name in ("isolinux.bin", "isolinux.cfg")}
         grafts.update({"ldlinux.c32": ISOLINUX[1], "kernel": kernel_paths(base)[0]})
         grafts.update(zip(names, archives))

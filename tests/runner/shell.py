@@ -54,13 +54,12 @@ def run(options):
     image = os.path.join(logs, "boot.iso")
     model = watch.launcher.DEFAULT_CPU[options.vendor]
     size = shutil.get_terminal_size()
-    more = iso.more_kargs(options.base, 0)
     environment = {"VENDOR": options.vendor, "BASE": variant(options.base).base,
                    "VARIANT": options.base, "CPUS": options.cpus, "MODEL": model, "PERFMON": "",
-                   "GUEST_KARGS": iso.KARGS + more, "KVM_PARAMS": kvm_params(options.base, options.vendor),
+                   "GUEST_KARGS": iso.guest_kargs(options.base), "KVM_PARAMS": kvm_params(options.base, options.vendor),
                    "SHELL_ROLES": "host guest", "SHELL_TERM": os.environ.get("TERM", "dumb"),
                    "SHELL_SIZE": "cols %d rows %d" % size}
-    iso.boot(image, options.base, [], environment, options.kargs + more, guest=True)
+    iso.boot(image, options.base, [], environment, options.kargs, guest=True)
     print("A machine with %s boots %s, logs in %s; Ctrl-] ends it."
           % (model, options.base, shown(logs)), flush=True)
     command = watch.LAUNCHER + ["--vendor", options.vendor, "--model", model, "--cpus",

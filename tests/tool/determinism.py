@@ -49,7 +49,7 @@ def main():
                     ("guest", "guest/perf-stat", os.path.join(TOP, "tests/host/perf-stat.sh"))]
             environment = {"VENDOR": vendor, "BASE": bases[0], "CPUS": cpus, "PERFMON": "",
                            "KVM_PARAMS": kvm_params(bases[0], vendor),
-                           "GUEST_KARGS": iso.KARGS}
+                           "GUEST_KARGS": iso.guest_kargs(bases[0])}
             iso.boot(cd, bases[0], plan, environment)
             first = run(place, 1, vendor, cpus, cd)
             time.sleep(1.1)     # so that the time of day differs

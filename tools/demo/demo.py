@@ -155,8 +155,8 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
     os.makedirs(logs)
     cd = os.path.join(logs, "boot.iso")
     environment = {"VENDOR": vendor, "BASE": base, "CPUS": cpus, "MODEL": model, "PERFMON": "",
-                   "GUEST_KARGS": iso.KARGS + iso.more_kargs(variant, 0), "KVM_PARAMS": kvm_params(variant, vendor)}
-    iso.boot(cd, variant, plan, environment, kargs + iso.more_kargs(variant, 0))
+                   "GUEST_KARGS": iso.guest_kargs(variant), "KVM_PARAMS": kvm_params(variant, vendor)}
+    iso.boot(cd, variant, plan, environment, kargs)
     channel = judge.Channel([name for _, name, _ in plan])
     began = time.monotonic()
     machine = watch.Machine(watch.LAUNCHER, logs, vendor, ["--iso", cd], cpus, model,
