@@ -185,6 +185,25 @@ texts() {
 	END
 }
 
+# diffstats: the counts of lines in each mail are those of what it changes, new files included.
+# They are written by make export.
+diffstats() {
+	python3 -B - <<-'END' 2>&1
+		import re, subprocess, sys
+		sys.path.insert(0, "scripts/lib")
+		from kvmpmu import known_bases
+		from series import mails
+		for mail in [mail for base in known_bases() for mail in mails(base)]:
+		    text = mail.text()
+		    stat = subprocess.run(["git", "apply", "--numstat"], input=text, stdout=subprocess.PIPE, text=True, check=True)
+		    rows = [row.split("\t") for row in stat.stdout.splitlines()]
+		    want = [len(rows)] + [sum(int(row[column]) for row in rows) for column in (0, 1)]
+		    said = re.search(r"^ (\d+) files? changed(, (\d+) insertions?\(\+\))?(, (\d+) deletions?\(-\))?$", text, re.M)
+		    if not said or [int(said.group(group) or 0) for group in (1, 3, 5)] != want:
+		        print("%s:1: its diffstat is not %d files, +%d, -%d: make export BASE=%s" % (mail.path, *want, mail.path.split("/")[1]))
+	END
+}
+
 pins() {
 	local f key
 	for f in patches/*/base patches/*/debian/* patches/*/config/* tools/machine/pin tests/proof/pins/*; do
@@ -237,6 +256,7 @@ fast_checks() {
 		grep -rnE '^[^#]*dmesg +(-[cC]|--(read-)?clear)' tests)
 	report "patches and series" < <(patches)
 	! has python3 "texts of mails" || report "texts of mails" < <(texts)
+	! has python3 "diffstats of mails" || report "diffstats of mails" < <(diffstats)
 	report "pins" < <(pins)
 	! has python3 "list of tests" || report "list of tests" < <(tests)
 }
