@@ -27,7 +27,8 @@ bool on_slow_host(void)
 	return variant && strstr(variant, "-debug");
 }
 
-bool kvm_switch(const char *path)
+/* The first character of a file, or 'N' if there is none. */
+static char first_of(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char value = 'N';
@@ -37,7 +38,17 @@ bool kvm_switch(const char *path)
 			value = 'N';
 		close(fd);
 	}
-	return value == 'Y';
+	return value;
+}
+
+bool kvm_switch(const char *path)
+{
+	return first_of(path) == 'Y';
+}
+
+bool nmi_watchdog_is_on(void)
+{
+	return first_of("/proc/sys/kernel/nmi_watchdog") == '1';
 }
 
 bool on_mediated(void)

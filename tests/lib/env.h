@@ -20,6 +20,9 @@ bool on_slow_host(void);
 /* Is this boolean parameter of KVM's module set?  False if there is no such parameter. */
 bool kvm_switch(const char *path);
 
+/* Does an event of the host's NMI watchdog count on each CPU? */
+bool nmi_watchdog_is_on(void);
+
 /* Does KVM give guests a mediated vPMU? */
 bool on_mediated(void);
 

@@ -124,19 +124,16 @@ void device_plant(unsigned int n, bool tag)
 {
 	uint64_t bits = ((1ULL << cpu.general) - 1) | ((1ULL << cpu.fixed) - 1) << 32, value;
 	uint64_t status = HOST_STATUS & bits;
-	static int watchdog = -1;
 	unsigned int i;
 	bool good = true;
 
-	if (watchdog < 0)
-		watchdog = !system("grep -q 1 /proc/sys/kernel/nmi_watchdog");
 	/*
 	 * Each time that perf for AMD stops its counters, it waits up to 50 us for the NMI of a
 	 * counter of its own whose overflow the status reports.  A written status brings no NMI: on
 	 * base 6.1, where perf stops its counters at each switch of tasks, the CPU would do little
 	 * else.  The watchdog's event is the first one, and has the first counter.
 	 */
-	if (cpu.amd && watchdog)
+	if (cpu.amd && nmi_watchdog_is_on())
 		status &= ~1ULL;
 	if (!cpu.mediated)
 		on_cpu(0, !n);

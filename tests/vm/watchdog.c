@@ -73,7 +73,7 @@ int main(void)
 
 	must(on_mediated(), "the vPMU is mediated");
 	must(!system("echo 1 > /proc/sys/kernel/watchdog_thresh"), "a period of a second");
-	must(!system("grep -q 1 /proc/sys/kernel/nmi_watchdog"), "the watchdog is on");
+	must(nmi_watchdog_is_on(), "the watchdog is on");
 	/* The CPU that finds the lockup is another one than the one that is stuck. */
 	CPU_ZERO(&cpus);
 	CPU_SET(n - 1, &cpus);
