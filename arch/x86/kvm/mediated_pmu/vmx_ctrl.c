@@ -116,8 +116,11 @@ bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 	int nr;
 
 	if (!pmu->mediated.switches) {
-		/* Host events that exclude guests; without PEBS that is the global control. */
-		msrs = perf_guest_get_msrs(&nr, NULL);
+		/*
+		 * Host events that exclude guests; without PEBS that is the global control.
+		 * On a host whose guests could have PEBS, perf looks at the vPMU.
+		 */
+		msrs = perf_guest_get_msrs(&nr, pmu);
 		if (nr != 1) {
 			vmcs->perf_global_ctrl = CTRL_UNKNOWN;
 			return false;
