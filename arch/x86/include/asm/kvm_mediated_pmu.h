@@ -33,7 +33,7 @@
  *	asserts
  * @recalc_l1: the VMX controls for L1 belong to an earlier model of a CPU, because the
  *	vCPU was in L2 when userspace changed the model
- * @clean_on_cpu: no register but those of @kept and @kept_gp has held another value than
+ * @clean_on_cpu: no register but those of @kept and @kept_eventsels has held another value than
  *	0 since the state was last unloaded, as far as perf and KVM know, because the vCPU
  *	has not left the CPU
  * @call_count: the CPU's count of function call interrupts at that time
@@ -52,7 +52,8 @@
  *	registers; out of date while @loaded
  * @kept: counters whose registers still hold what unload has read from them.  They are
  *	zeroed before anything but this vCPU and the host's kernel can read them
- * @kept_gp: the same for general counters' selectors that count in guest mode only
+ * @kept_eventsels: the same for selectors, numbered as in @eventsel_stale; the host's
+ *	kernel does not execute what they count, or perf does not mind
  * @eventsel_stale: selectors that have changed since they were loaded or unloaded
  */
 struct kvm_mediated_pmu {
@@ -78,7 +79,7 @@ struct kvm_mediated_pmu {
 	u64	enabled_gp;
 	u64	nonzero;
 	u64	kept;
-	u64	kept_gp;
+	u64	kept_eventsels;
 	u64	eventsel_stale;
 };
 

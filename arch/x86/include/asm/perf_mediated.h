@@ -9,10 +9,25 @@
 
 DECLARE_PER_CPU(bool, perf_guest_lvtpc);
 
+const char *perf_check_mediated_pmu(unsigned int *nr_metrics);
+
 u64 perf_route_pmi_to_guest(u32 lvtpc);
 void perf_route_pmi_to_host(void);
 u64 perf_used_counters(void);
 bool perf_guest_lvtpc_nmi(void);
+
+/* Whoever is handed the PMU clears the global control and the status. */
+static __always_inline bool perf_hands_over_clean_pmu(void) { return false; }
+
+/* Whoever hands it back clears the fixed control and the selectors. */
+static __always_inline bool perf_restores_pmu(void) { return false; }
+
+/* Between two turns of a guest, selectors stay only if they count in guests only. */
+static __always_inline u64 perf_selectors_to_stay(u64 eventsels) { return 0; }
+static __always_inline void perf_end_copies(void) { }
+
+/* LVTPC is the guest's until it is handed back, and a PMI that is late has its vector. */
+static __always_inline void perf_expect_pmi(u64 status) { }
 
 /* Would a PMI on this CPU be a guest's? */
 static __always_inline bool perf_guest_has_lvtpc(void)

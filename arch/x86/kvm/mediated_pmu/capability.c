@@ -5,6 +5,7 @@
 #include <linux/kvm_host.h>
 
 #include <asm/perf_event.h>
+#include <asm/perf_mediated.h>
 
 #include "../x86.h"
 #include "../cpuid.h"
@@ -44,6 +45,8 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_unavailable);
 void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs)
 {
 	struct x86_pmu_capability cap;
+	unsigned int nr_metrics = 0;
+	const char *why;
 
 	if (!enable_mediated_pmu)
 		return;
@@ -60,20 +63,19 @@ void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs)
 	}
 
 	perf_get_x86_pmu_capability(&cap);
-	if (!cap.mediated || !regs) {
-		if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
-			kvm_mediated_pmu_unavailable("no PMU of version 4 with full-width writes");
-		else
-			kvm_mediated_pmu_unavailable("no PMU that is AMD's PerfMonV2");
-		return;
-	}
-
 	kvm_mediated_pmu_regs = *regs;
 	kvm_mediated_pmu_host.nr_gp = cap.num_counters_gp;
 	kvm_mediated_pmu_host.nr_fixed = cap.num_counters_fixed;
+
+	why = perf_check_mediated_pmu(&nr_metrics);
+	if (why) {
+		kvm_mediated_pmu_unavailable(why);
+		return;
+	}
+
 	kvm_mediated_pmu_host.gp_mask = GENMASK_ULL(cap.bit_width_gp - 1, 0);
 	if (cap.num_counters_fixed)
 		kvm_mediated_pmu_host.fixed_mask = GENMASK_ULL(cap.bit_width_fixed - 1, 0);
-	if (cap.num_metrics)
-		kvm_mediated_pmu_host.metrics_mask = GENMASK_ULL(8 * cap.num_metrics - 1, 0);
+	if (nr_metrics)
+		kvm_mediated_pmu_host.metrics_mask = GENMASK_ULL(8 * nr_metrics - 1, 0);
 }

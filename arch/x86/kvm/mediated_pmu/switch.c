@@ -95,7 +95,8 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	const struct kvm_mediated_pmu_regs *regs = &kvm_mediated_pmu_regs;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
-	u64 eventsels, status, used;
+	const u64 fixed = BIT_ULL(KVM_MEDIATED_PMU_FIXED);
+	u64 eventsels, written, status, used;
 	unsigned int i;
 
 	/*
@@ -104,29 +105,33 @@ static void load_registers(struct kvm_vcpu *vcpu, u32 lvtpc)
 	 * selector would then count from the moment it is written, and raise an overflow
 	 * while LVTPC is being switched.
 	 */
-	wrmsrl(regs->global_ctrl, 0);
+	if (!perf_hands_over_clean_pmu())
+		wrmsrl(regs->global_ctrl, 0);
 	used = used_counters(m, perf_route_pmi_to_guest(lvtpc));
 	m->lvtpc = lvtpc;
 
 	load_counters(pmu, used);
 
 	/* Include the counters that the guest's model of a CPU has not got. */
-	eventsels = ((m->enabled_gp | m->kept_gp) & (~m->kept_gp | m->eventsel_stale)) | used;
+	written = ~m->kept_eventsels | m->eventsel_stale;
+	eventsels = ((m->enabled_gp | m->kept_eventsels) & written) | used;
 	eventsels &= GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
 	for (; eventsels; eventsels &= eventsels - 1) {
 		i = __ffs64(eventsels);
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(i), m->eventsel_hw[i]);
 	}
-	if (regs->fixed_ctr_ctrl)
+	if (regs->fixed_ctr_ctrl && (written & fixed || used >> INTEL_PMC_IDX_FIXED))
 		wrmsrl(regs->fixed_ctr_ctrl, m->fixed_ctr_ctrl_hw);
 	m->eventsel_stale = 0;
 	m->nonzero |= m->kept;
 	m->kept = 0;
-	m->kept_gp = 0;
+	m->kept_eventsels = 0;
 
-	rdmsrl(regs->global_status, status);
-	if (status)
-		wrmsrl(regs->global_status_clear, status);
+	if (!perf_hands_over_clean_pmu()) {
+		rdmsrl(regs->global_status, status);
+		if (status)
+			wrmsrl(regs->global_status_clear, status);
+	}
 	/* Userspace may have set other bits than those of counters. */
 	status = pmu->global_status & ~pmu->global_ctrl_rsvd;
 	if (status)
@@ -226,6 +231,7 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 	const struct kvm_mediated_pmu_regs *regs = &kvm_mediated_pmu_regs;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_mediated_pmu *m = &pmu->mediated;
+	const u64 fixed = BIT_ULL(KVM_MEDIATED_PMU_FIXED);
 	u64 eventsels, status;
 
 	lockdep_assert_irqs_disabled();
@@ -236,16 +242,20 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 	if (status)
 		wrmsrl(regs->global_status_clear, status);
 	pmu->global_status = kvm_mediated_pmu_guest_status(pmu, status);
+	perf_expect_pmi(status);
 
 	/* A selector that the guest has just cleared may still be enabled in its register. */
-	eventsels = m->enabled_gp | (m->eventsel_stale & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED));
-	if (keep && regs->eventsel_guest_only) {
-		m->kept_gp = eventsels;
-		eventsels = 0;
+	eventsels = m->enabled_gp | (m->eventsel_stale & ~fixed);
+	if (keep) {
+		m->kept_eventsels = perf_selectors_to_stay(eventsels | fixed);
+		if (regs->eventsel_guest_only)
+			m->kept_eventsels |= eventsels;
+		eventsels &= ~m->kept_eventsels;
 	}
 	for (; eventsels; eventsels &= eventsels - 1)
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(__ffs64(eventsels)), 0);
-	if (m->fixed_ctr_ctrl_hw || (m->eventsel_stale & BIT_ULL(KVM_MEDIATED_PMU_FIXED)))
+	if (!(m->kept_eventsels & fixed) && !perf_restores_pmu() &&
+	    (m->fixed_ctr_ctrl_hw || m->eventsel_stale & fixed))
 		wrmsrl(regs->fixed_ctr_ctrl, 0);
 
 	/* PERF_METRICS follows the counter of slots, and is not kept. */
@@ -272,17 +282,21 @@ static void zero_kept(struct kvm_pmu *pmu)
 	struct kvm_mediated_pmu *m = &pmu->mediated;
 	u64 used, bits;
 
-	if (!(m->kept | m->kept_gp))
+	if (!(m->kept | m->kept_eventsels))
 		return;
 
 	used = perf_used_counters();
-	for (bits = m->kept_gp & ~used; bits; bits &= bits - 1)
+	bits = m->kept_eventsels & ~used & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED);
+	for (; bits; bits &= bits - 1)
 		wrmsrl(kvm_mediated_pmu_eventsel_msr(__ffs64(bits)), 0);
+	if (m->kept_eventsels & BIT_ULL(KVM_MEDIATED_PMU_FIXED) &&
+	    kvm_mediated_pmu_regs.fixed_ctr_ctrl && !(used >> INTEL_PMC_IDX_FIXED))
+		wrmsrl(kvm_mediated_pmu_regs.fixed_ctr_ctrl, 0);
 	for (bits = m->kept & ~used; bits; bits &= bits - 1)
 		wrmsrl(kvm_mediated_pmc_msr(kvm_mediated_pmu_pmc(pmu, __ffs64(bits))), 0);
 	m->nonzero |= m->kept;
 	m->kept = 0;
-	m->kept_gp = 0;
+	m->kept_eventsels = 0;
 }
 
 /* The PMU is perf's from here to the next VM-entry, which is this vCPU's or comes later. */
@@ -303,6 +317,7 @@ void __kvm_mediated_pmu_unload(struct kvm_vcpu *vcpu)
 	if (pmu->mediated.loaded)
 		unload_registers(vcpu, false, false);
 	zero_kept(pmu);
+	perf_end_copies();
 	local_irq_restore(flags);
 }
 
