@@ -10,9 +10,10 @@ mail_names() {
 }
 
 # module_mail_names BASE: the mails that change modules only, and so also fit a kernel that
-# exists already.  A comment in the series says where they end; without it, all do.
+# exists already.  Two comments in the series enclose the others.
 module_mail_names() {
-	[ ! -f "patches/$1/series" ] || sed '/^# The modules of a kernel that exists end here\>/,$d' "patches/$1/series" |
+	[ ! -f "patches/$1/series" ] ||
+		sed '/^# The modules of a kernel that exists leave out/,/^# ... up to here/d' "patches/$1/series" |
 		series_names /dev/stdin
 }
 
@@ -43,8 +44,10 @@ touched() {
 # 'rejected LOG' says where.  GIT_CEILING_DIRECTORIES makes git ignore the repository that
 # DIR may lie in.
 apply_mail() {
+	local documentation=()
+	[ -d "$1/Documentation" ] || documentation=('--exclude=Documentation/*')
 	GIT_CEILING_DIRECTORIES=$(dirname "$(realpath "$1")") GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null \
-		git -C "$1" apply --whitespace=nowarn ${4:+"$4"} "$(realpath "$2")" > "$3" 2>&1
+		git -C "$1" apply --whitespace=nowarn "${documentation[@]}" ${4:+"$4"} "$(realpath "$2")" > "$3" 2>&1
 }
 
 # rejected LOG: the first hunk that could not be applied, as FILE:LINE.

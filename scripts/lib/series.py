@@ -94,17 +94,21 @@ class Mail:
 def mails(base, modules=False):
     """Return the mails of a base's series, in order.
 
-    modules     only those that change modules, and so also fit a kernel that exists already; a
-                comment of the series says where they end (mails.sh: module_mail_names)
+    modules     only those that change modules, and so also fit a kernel that exists already; two
+                comments of the series enclose the others (mails.sh: module_mail_names)
 
     Raise Failed if the series lists a file that does not exist.
     """
     path = os.path.join("patches", base, "series")
-    found = []
+    found, kernel = [], False
     with open(os.path.join(TOP, path)) as lines:
         for number, line in enumerate(lines, 1):
-            if modules and line.startswith("# The modules of a kernel that exists end here"):
-                break
+            if line.startswith("# The modules of a kernel that exists leave out"):
+                kernel = True
+            elif line.startswith("# ... up to here"):
+                kernel = False
+            if modules and kernel:
+                continue
             line = re.sub(r"\s*#.*", "", line.rstrip("\n"))
             if not line.strip():
                 continue

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/tool/repository.sh
 base=6.1
 # The mails that change perf may fit no older kernel of the archive; those of KVM's modules do.
-sed -i '/^# The modules of a kernel that exists end here/,$d' patches/$base/series
+sed -i '/^# The modules of a kernel that exists leave out/,$d' patches/$base/series
 for p in "patches/$base"/*.patch; do
 	grep -qx "${p##*/}" patches/$base/series || rm "$p"
 done

@@ -1,0 +1,737 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The PMU of a host whose perf knows nothing of mediated vPMUs.
+ *
+ * KVM's modules are all that is ours here.  What they reach of perf is public: an event's
+ * struct pmu, with the callbacks and the count with which perf stops a PMU as often as it
+ * likes, and the lists of the events that are active on this CPU.  self_test.h checks, on
+ * each CPU when the modules are loaded, that this perf behaves as is assumed here.
+ *
+ * A guest's turn lasts from before VM-entry until after VM-exit, with IRQs disabled.
+ *
+ * idle		Perf has no active event on this CPU.  The global control is 0, also after the
+ *		turn, and the guest's registers stay as they are as copies.  If the control is
+ *		still 0 before the next turn, perf has not programmed anything: whenever perf
+ *		programs a counter it writes its control, which is never 0.
+ *
+ * plain	Perf has events that only count.  The registers of their counters are saved,
+ *		and written back at the end of the turn.  Perf is not told: its control is 0
+ *		meanwhile.
+ *
+ * framed	Perf has events that use more than counters.  Perf is stopped as perf itself
+ *		does it, and takes off what else there is.
+ *
+ * Perf's NMI handler would write the control, so an NMI during a turn makes it a framed
+ * one: perf's handler leaves a PMU stopped that perf has stopped.
+ *
+ * Selectors that stay on do not count in the host.  AMD's count in guests only.  Intel's
+ * have no bit in the control that the host is left with, until perf writes its own: then
+ * they count until the next turn, or until the vCPU's thread leaves the CPU.  Nobody looks
+ * at them, and memory has the guest's values.
+ *
+ * LVTPC stays the host's, so a guest's PMI is an NMI.  The first handler of NMIs hides
+ * the guest's PMU from perf's, the last one puts it back: perf, and whoever else is
+ * called in between, see a PMU without an overflow.  On Intel, the local APIC has masked
+ * LVTPC if the NMI was a PMI.  On AMD the status tells.
+ *
+ * An event that includes guests stands while a guest has the PMU: nothing can refuse it.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/delay.h>
+#include <linux/irq_work.h>
+#include <linux/kvm_host.h>
+#include <linux/moduleparam.h>
+#include <linux/perf_event.h>
+#include <linux/perf_mediated.h>
+
+#include <asm/apic.h>
+#include <asm/hardirq.h>
+#include <asm/nmi.h>
+#include <asm/perf_mediated.h>
+
+#include "../internal.h"
+#include "host_perf.h"
+
+/* An overflow's NMI comes within less, on any CPU of which this is known.  Microseconds. */
+#define SETTLE_TIME	50
+
+/* Also of AMD's, as perf_expect_pmi() is for them. */
+#define LATE_PMI	1	/* jiffies */
+
+struct pmu *host_pmu;
+
+static const struct perf_mediated_ops *host_ops;
+
+/* Guests' turns in which an event of the host's stood that should count in guests, too. */
+static unsigned long standing;
+module_param_named(mediated_pmu_standing_events, standing, ulong, 0444);
+
+/**
+ * struct in_use - what perf uses of a CPU's PMU
+ * @counters: its counters, numbered as in the global control
+ * @more: an event uses more than a counter: PEBS, branch records, BTS
+ * @standing: an event should count in guests, too; not the watchdog's
+ */
+struct in_use {
+	u64	counters;
+	bool	more;
+	bool	standing;
+};
+
+/**
+ * struct turn - a guest's turn on a CPU, or what the last one has left
+ * @lent: the registers are the guest's
+ * @framed: perf is stopped
+ * @idle: perf had no active event
+ * @left: the global control was left at @ctrl_left, and perf's own is @ctrl
+ * @untouched: perf has not written a register since the last turn
+ * @nmi_is_hosts: perf is owed an NMI that came during the turn
+ * @use: what perf uses
+ * @counter: what its counters held
+ * @eventsel: their selectors
+ * @fixed_ctr_ctrl: the host's control of fixed counters
+ * @metrics: PERF_METRICS, if perf uses the counter of slots
+ * @status: overflows that perf has not seen yet
+ * @known: interrupts_seen() at the end of the last turn, if @trusted.  Perf has not run since
+ *	if that has not changed: the vCPU's thread has not left the CPU
+ * @trusted: see @known
+ * @stay: the counters whose selectors, the guest's, stay on after the turn
+ * @guest_status: the status that the first NMI handler has hidden
+ * @guest_ctrl: the same for the global control, where the register holds the guest's
+ * @was_masked: Intel's LVTPC was masked when the NMI came, so that it is a PMI
+ * @pmi: a PMI of the guest has arrived during the turn
+ * @late_pmi: one has yet to arrive, before @late_pmi_end, in jiffies
+ * @work: tells KVM of a PMI
+ */
+struct turn {
+	bool		lent;
+	bool		framed;
+	bool		idle;
+	bool		left;
+	bool		untouched;
+	bool		trusted;
+	bool		nmi_is_hosts;
+	unsigned int	known;
+	struct in_use	use;
+	u64		ctrl;
+	u64		ctrl_left;
+	u64		counter[X86_PMC_IDX_MAX];
+	u64		eventsel[KVM_MEDIATED_PMU_MAX_GP];
+	u64		fixed_ctr_ctrl;
+	u64		metrics;
+	u64		status;
+	u64		stay;
+	u64		guest_status;
+	u64		guest_ctrl;
+	bool		was_masked;
+	bool		pmi;
+	bool		late_pmi;
+	unsigned long	late_pmi_end;
+	struct irq_work	work;
+};
+
+static DEFINE_PER_CPU(struct turn, turn);
+
+#define SLOTS	BIT_ULL(KVM_MEDIATED_PMU_SLOTS_IDX)
+
+/* Events of PERF_METRICS have indices of their own, which are no counters. */
+static u64 counter_of(const struct perf_event *event)
+{
+	int i = event->hw.idx;
+
+	if (i < 0 || i >= X86_PMC_IDX_MAX)
+		return 0;
+	if (i >= INTEL_PMC_IDX_METRIC_BASE && i <= INTEL_PMC_IDX_METRIC_END)
+		return SLOTS;
+	if (i < INTEL_PMC_IDX_FIXED)
+		return i < kvm_mediated_pmu_host.nr_gp ? BIT_ULL(i) : 0;
+
+	return i < INTEL_PMC_IDX_FIXED + kvm_mediated_pmu_host.nr_fixed ? BIT_ULL(i) : 0;
+}
+
+/* A pinned event of the kernel's own: it guards the host, and need not count in guests. */
+static bool is_watchdog(const struct perf_event *event)
+{
+	return event->attr.pinned && event->attr.type == PERF_TYPE_HARDWARE &&
+	       event->attr.config == PERF_COUNT_HW_CPU_CYCLES &&
+	       (!event->owner || IS_ERR(event->owner));
+}
+
+/*
+ * An event that should count in guests stands while this one runs.  Nothing can refuse the
+ * event, so its owner is told.
+ */
+static void tell_of_standing(const struct perf_event *event)
+{
+	static u64 told;
+
+	if (READ_ONCE(told) == event->id)
+		return;
+
+	WRITE_ONCE(told, event->id);
+	pr_info("event %#llx of perf, type %u, counts nothing while guests use their PMU\n",
+		event->attr.config, event->attr.type);
+}
+
+/*
+ * The counter of a stopped event matters until its value has been taken: an event that is
+ * throttled goes on from there.
+ */
+static void add_event(struct perf_event *event, struct in_use *use)
+{
+	const int taken = PERF_HES_STOPPED | PERF_HES_UPTODATE;
+	u64 counter;
+
+	/* A sibling may be another PMU's, or software's. */
+	if (event->state != PERF_EVENT_STATE_ACTIVE || event->pmu != host_pmu ||
+	    (event->hw.state & taken) == taken)
+		return;
+
+	counter = counter_of(event);
+	use->counters |= counter;
+	if (!counter || event->attr.precise_ip || event->attr.branch_sample_type)
+		use->more = true;
+	if (!event->attr.exclude_guest && !is_watchdog(event)) {
+		use->standing = true;
+		tell_of_standing(event);
+	}
+}
+
+static void add_events(struct list_head *leaders, struct in_use *use)
+{
+	struct perf_event *leader, *sibling;
+
+	list_for_each_entry(leader, leaders, active_list) {
+		add_event(leader, use);
+		for_each_sibling_event(sibling, leader)
+			add_event(sibling, use);
+	}
+}
+
+static struct in_use look_at_perf(void)
+{
+	typeof(host_cpu_context()) cpu = host_cpu_context();
+	struct in_use use = {};
+
+	lockdep_assert_irqs_disabled();
+
+	if (!cpu->active_oncpu)
+		return use;
+
+	add_events(&host_cpu_lists(cpu)->pinned_active, &use);
+	add_events(&host_cpu_lists(cpu)->flexible_active, &use);
+	if (host_task_lists(cpu)) {
+		add_events(&host_task_lists(cpu)->pinned_active, &use);
+		add_events(&host_task_lists(cpu)->flexible_active, &use);
+	}
+
+	return use;
+}
+
+/**
+ * perf_used_counters - the counters that perf's active events have
+ *
+ * Called with IRQs disabled.
+ *
+ * Return: the counters on this CPU, numbered as in the global control.
+ */
+u64 perf_used_counters(void)
+{
+	return look_at_perf().counters;
+}
+
+/* Perf runs on this CPU in an interrupt, or in a task that is switched to. */
+static unsigned int interrupts_seen(void)
+{
+	const irq_cpustat_t *seen = this_cpu_ptr(&irq_stat);
+
+	return seen->irq_call_count + seen->apic_timer_irqs + seen->apic_irq_work_irqs +
+	       seen->__nmi_count;
+}
+
+static u32 counter_msr(unsigned int i)
+{
+	if (i < INTEL_PMC_IDX_FIXED)
+		return kvm_mediated_pmu_regs.counter + i * kvm_mediated_pmu_regs.stride;
+
+	return kvm_mediated_pmu_regs.fixed_counter + i - INTEL_PMC_IDX_FIXED;
+}
+
+/* Not traced, and not to be intercepted by a hypervisor that takes no KVM. */
+static u64 pmu_rdmsr(u32 msr)
+{
+	return __rdmsr(msr);
+}
+
+static void pmu_wrmsr(u32 msr, u64 value)
+{
+	__wrmsr(msr, (u32)value, value >> 32);
+}
+
+static u64 read_counter(unsigned int i)
+{
+	if (i < INTEL_PMC_IDX_FIXED)
+		return native_read_pmc(i);
+
+	return native_read_pmc(INTEL_PMC_FIXED_RDPMC_BASE | (i - INTEL_PMC_IDX_FIXED));
+}
+
+/* Nothing of perf's is in the registers.  Have the global control at 0. */
+static void begin_idle(struct turn *t)
+{
+	u64 ctrl, status;
+
+	t->idle = true;
+	t->trusted = false;
+	t->use = (struct in_use){};
+	/* From here on, an NMI's handlers find perf stopped, or stop it. */
+	t->lent = true;
+	barrier();
+
+	ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
+	t->untouched = !ctrl && t->left && !t->ctrl_left && !READ_ONCE(t->framed);
+	t->left = true;
+	t->ctrl_left = 0;
+	if (t->untouched)
+		return;
+
+	if (ctrl)
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, 0);
+	status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	if (status)
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
+}
+
+/*
+ * Find out what perf uses, and its own global control.  What is known of the last turn holds
+ * if perf has not run since.
+ */
+static void look_at_host(struct turn *t)
+{
+	u64 ctrl;
+
+	t->untouched = t->trusted && interrupts_seen() == t->known;
+
+	/* Only tracing can have perf write its control, and nothing else, without an interrupt. */
+	if (!t->untouched || !kvm_mediated_pmu_regs.ctrl_in_register) {
+		ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
+		if (!t->left || ctrl != t->ctrl_left) {
+			t->ctrl = ctrl;
+			t->untouched = false;
+		}
+	}
+	if (!t->untouched)
+		t->use = look_at_perf();
+	standing += t->use.standing;
+}
+
+/*
+ * No counter counts.  The NMI of an overflow that came just before is on its way, and perf
+ * handles it as ever.  Keep one whose NMI does not come.
+ */
+static void settle_overflows(struct turn *t, unsigned int nmis)
+{
+	unsigned int tries;
+	u64 status = 0;
+
+	for (tries = 0; tries < SETTLE_TIME; tries++) {
+		status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+		if (!(status & t->use.counters))
+			break;
+		/* The caller looks again. */
+		if (this_cpu_read(irq_stat.__nmi_count) != nmis)
+			return;
+		udelay(1);
+	}
+
+	t->status = status & t->use.counters;
+	if (status)
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
+}
+
+static void save_host(struct turn *t)
+{
+	const u64 used = t->use.counters;
+	unsigned int i;
+	u64 bits;
+
+	for (bits = used; bits; bits &= bits - 1) {
+		i = __ffs64(bits);
+		t->counter[i] = read_counter(i);
+		if (i < INTEL_PMC_IDX_FIXED && !t->untouched)
+			t->eventsel[i] = pmu_rdmsr(kvm_mediated_pmu_eventsel_msr(i));
+	}
+	if (used & SLOTS && kvm_mediated_pmu_host.metrics_mask)
+		t->metrics = native_read_pmc(INTEL_PMC_FIXED_RDPMC_METRICS);
+
+	/* Without a fixed counter of perf's, the control may be what a guest has left. */
+	if (!(used >> INTEL_PMC_IDX_FIXED))
+		t->fixed_ctr_ctrl = 0;
+	else if (!t->untouched)
+		t->fixed_ctr_ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.fixed_ctr_ctrl);
+}
+
+static void begin_beside(struct turn *t)
+{
+	unsigned int nmis;
+
+	t->idle = false;
+	look_at_host(t);
+	if (t->use.more) {
+		host_pmu_stop();
+		t->framed = true;
+	}
+
+	/*
+	 * An NMI in between may have been perf's, which writes its control at the end, and may
+	 * have stopped an event.  Begin again, with what perf has now.
+	 */
+	for (;;) {
+		nmis = this_cpu_read(irq_stat.__nmi_count);
+		barrier();
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, 0);
+		settle_overflows(t, nmis);
+		save_host(t);
+		t->lent = true;
+		barrier();
+		if (likely(this_cpu_read(irq_stat.__nmi_count) == nmis))
+			break;
+		t->lent = false;
+		barrier();
+		t->untouched = false;
+		t->use = look_at_perf();
+	}
+}
+
+/**
+ * perf_give_pmu_to_guest - begin a guest's turn on this CPU
+ *
+ * On return the global control and the overflow status are 0, and perf does not touch the
+ * PMU before perf_take_pmu_from_guest().  IRQs stay disabled until then.
+ *
+ * Return: false: the caller has to save the registers after the next VM-exit.
+ */
+bool perf_give_pmu_to_guest(void)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	lockdep_assert_irqs_disabled();
+
+	t->pmi = false;
+	t->stay = 0;
+	if (host_cpu_context()->active_oncpu)
+		begin_beside(t);
+	else
+		begin_idle(t);
+
+	return false;
+}
+
+/**
+ * perf_route_pmi_to_guest - tell what has become of the registers
+ * @lvtpc: unused: a PMI that the guest has masked is an NMI that KVM does not deliver
+ *
+ * Return: the counters, numbered as in the global control, that may hold something else
+ * than the last turn on this CPU has left there.
+ */
+u64 perf_route_pmi_to_guest(u32 lvtpc)
+{
+	const struct turn *t = this_cpu_ptr(&turn);
+
+	return t->untouched ? t->use.counters : ~0ULL;
+}
+
+/**
+ * perf_selectors_to_stay - may selectors of a guest's stay on after its turn?
+ * @eventsels: the selectors, numbered as in kvm_mediated_pmu's eventsel_stale
+ *
+ * Asked at the end of a turn.  No counter counts, and the status is 0.
+ *
+ * Return: those that the caller need not clear.  Those that perf uses as well are written
+ * when the turn ends.
+ */
+u64 perf_selectors_to_stay(u64 eventsels)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	if (t->idle) {
+		if (t->framed)
+			return 0;
+		t->stay = eventsels & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED);
+		if (kvm_mediated_pmu_host.nr_fixed)
+			t->stay |= GENMASK_ULL(kvm_mediated_pmu_host.nr_fixed - 1, 0)
+				   << INTEL_PMC_IDX_FIXED;
+		return eventsels;
+	}
+
+	eventsels &= ~BIT_ULL(KVM_MEDIATED_PMU_FIXED);
+	if (t->framed)
+		return eventsels & t->use.counters;
+
+	t->stay = eventsels & ~t->use.counters;
+	return eventsels;
+}
+
+/**
+ * perf_restores_pmu - does perf_take_pmu_from_guest() write the fixed control?
+ *
+ * Where perf has no event, nothing of the host's is written.
+ */
+bool perf_restores_pmu(void)
+{
+	return !this_cpu_read(turn.idle);
+}
+
+/**
+ * perf_expect_pmi - the guest's status at the end of its turn
+ * @status: its overflow bits
+ *
+ * AMD's NMI of an overflow may come a little after the VM-exit that follows it, when the
+ * status does not show any more what it is for.
+ */
+void perf_expect_pmi(u64 status)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	if (!status || t->pmi || boot_cpu_data.x86_vendor != X86_VENDOR_AMD)
+		return;
+
+	t->late_pmi_end = jiffies + LATE_PMI;
+	t->late_pmi = true;
+}
+
+static void restore_host(struct turn *t)
+{
+	const u64 used = t->use.counters;
+	unsigned int i;
+	u64 bits;
+
+	for (bits = used; bits; bits &= bits - 1) {
+		i = __ffs64(bits);
+		pmu_wrmsr(counter_msr(i), t->counter[i]);
+		if (i < INTEL_PMC_IDX_FIXED)
+			pmu_wrmsr(kvm_mediated_pmu_eventsel_msr(i), t->eventsel[i]);
+	}
+	/* After the counter of slots: a write of that one changes PERF_METRICS. */
+	if (used & SLOTS && kvm_mediated_pmu_host.metrics_mask)
+		pmu_wrmsr(MSR_PERF_METRICS, t->metrics);
+	if (kvm_mediated_pmu_regs.fixed_ctr_ctrl)
+		pmu_wrmsr(kvm_mediated_pmu_regs.fixed_ctr_ctrl, t->fixed_ctr_ctrl);
+}
+
+/**
+ * perf_take_pmu_from_guest - end a guest's turn
+ *
+ * The caller has saved the guest's registers.  No counter counts, and the overflow status is
+ * 0.  Perf's events count again on return.
+ */
+void perf_take_pmu_from_guest(void)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	lockdep_assert_irqs_disabled();
+
+	if (!t->idle) {
+		restore_host(t);
+		t->trusted = true;
+		t->known = interrupts_seen();
+	}
+	barrier();
+	t->lent = false;
+	barrier();
+
+	if (!t->idle && unlikely(t->status)) {
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_set, t->status);
+		t->status = 0;
+		if (t->nmi_is_hosts)
+			apic->send_IPI(smp_processor_id(), NMI_VECTOR);
+		t->nmi_is_hosts = false;
+	}
+
+	if (unlikely(READ_ONCE(t->framed))) {
+		t->framed = false;
+		t->left = false;
+		host_pmu_start();
+	} else if (!t->idle) {
+		t->left = true;
+		t->ctrl_left = t->ctrl & ~t->stay;
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, t->ctrl_left);
+	}
+}
+
+/**
+ * perf_end_copies - nothing of a guest's is left in the registers of this CPU
+ *
+ * Let perf have its global control again, which it writes whenever it starts.
+ */
+void perf_end_copies(void)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	t->trusted = false;
+	t->stay = 0;
+	if (!t->left)
+		return;
+
+	t->left = false;
+	host_pmu_stop();
+	host_pmu_start();
+}
+
+/* ---- NMIs */
+
+static bool is_intel(void)
+{
+	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
+}
+
+static bool lvtpc_is_masked(void)
+{
+	return apic->read(APIC_LVTPC) & APIC_LVT_MASKED;
+}
+
+/* An NMI of AMD's that was announced. */
+static bool take_late_pmi(struct turn *t)
+{
+	if (!t->late_pmi)
+		return false;
+
+	t->late_pmi = false;
+	return time_before_eq(jiffies, t->late_pmi_end);
+}
+
+/*
+ * COPYS_OVERFLOW: of a counter that is left on, and counts because perf has enabled all.
+ */
+enum nmi_cause { OTHERS, HOSTS_OVERFLOW, COPYS_OVERFLOW, GUESTS_PMI };
+
+/* Hide the guest's PMU.  Return what the NMI is, as far as the PMU tells. */
+static enum nmi_cause hide_guest(struct turn *t)
+{
+	t->guest_status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	if (t->guest_status)
+		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, t->guest_status);
+	if (kvm_mediated_pmu_regs.ctrl_in_register)
+		t->guest_ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
+	if (!t->framed) {
+		host_pmu_stop();
+		t->framed = true;
+	}
+
+	if (!is_intel())
+		return t->guest_status || take_late_pmi(t) ? GUESTS_PMI : OTHERS;
+
+	if (!t->was_masked || t->guest_status & GLOBAL_STATUS_TRACE_TOPAPMI)
+		return OTHERS;
+	/* It did not come in time to be settled.  Perf is going to have one of its own. */
+	if (!t->idle && t->status && !t->guest_status) {
+		t->nmi_is_hosts = true;
+		return HOSTS_OVERFLOW;
+	}
+
+	return GUESTS_PMI;
+}
+
+/* After VM-exit the guest's status is KVM's, so only the mask tells whose an NMI is. */
+static enum nmi_cause look_for_late_pmi(struct turn *t)
+{
+	u64 status;
+
+	if (!is_intel())
+		return take_late_pmi(t) ? GUESTS_PMI : OTHERS;
+
+	if (!t->was_masked)
+		return OTHERS;
+
+	status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	if (!status)
+		return GUESTS_PMI;
+
+	/* It may be perf's by now.  Then perf handles it, and clears it in any case. */
+	return status & t->stay ? COPYS_OVERFLOW : OTHERS;
+}
+
+static int handle_first(unsigned int type, struct pt_regs *regs)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+	enum nmi_cause cause = OTHERS;
+	bool ours = t->lent || this_cpu_read(kvm_mediated_pmu_vcpu);
+
+	t->was_masked = ours && is_intel() && lvtpc_is_masked();
+	if (t->lent)
+		cause = hide_guest(t);
+	else if (ours)
+		cause = look_for_late_pmi(t);
+	if (cause == OTHERS)
+		return NMI_DONE;
+
+	if (cause == GUESTS_PMI) {
+		t->pmi = true;
+		irq_work_queue(&t->work);
+	}
+	return NMI_HANDLED;
+}
+
+/*
+ * Perf's handler clears all overflows and unmasks LVTPC, but does not run while perf has no
+ * event at all.  If it has run, a counter of the host's has overflowed since.
+ */
+static void unmask_lvtpc(struct turn *t)
+{
+	u64 status;
+
+	if (!t->lent) {
+		status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+		if (status & ~t->stay)
+			return;
+		if (status)
+			pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
+	}
+	apic->write(APIC_LVTPC, APIC_DM_NMI);
+}
+
+static int handle_last(unsigned int type, struct pt_regs *regs)
+{
+	struct turn *t = this_cpu_ptr(&turn);
+
+	if (t->lent) {
+		if (t->guest_status)
+			pmu_wrmsr(kvm_mediated_pmu_regs.global_status_set, t->guest_status);
+		if (kvm_mediated_pmu_regs.ctrl_in_register)
+			pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, t->guest_ctrl);
+	}
+	if (t->was_masked && lvtpc_is_masked())
+		unmask_lvtpc(t);
+
+	return NMI_DONE;
+}
+
+static void tell_of_pmi(struct irq_work *work)
+{
+	host_ops->pmi();
+}
+
+/**
+ * perf_set_mediated_ops - begin or end the time in which guests have turns
+ * @ops: KVM's callbacks; NULL at the end
+ */
+void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
+{
+	unsigned int cpu;
+
+	if (ops) {
+		host_ops = ops;
+		for_each_possible_cpu(cpu)
+			per_cpu(turn, cpu).work = IRQ_WORK_INIT_HARD(tell_of_pmi);
+		register_nmi_handler(NMI_LOCAL, handle_first, NMI_FLAG_FIRST, "kvm_pmu_first");
+		register_nmi_handler(NMI_LOCAL, handle_last, 0, "kvm_pmu_last");
+		return;
+	}
+
+	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_first");
+	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_last");
+	for_each_possible_cpu(cpu)
+		irq_work_sync(&per_cpu(turn, cpu).work);
+	host_ops = NULL;
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Whether the host's perf behaves as host_perf.c assumes.  Each check is made on each CPU,
+ * with an event of the kernel's own there.
+ *
+ * Nothing is written but registers of the PMU, which perf writes again when the event is
+ * released.  Others may use perf meanwhile.
+ *
+ * tests/kunit/assume_perf.c includes this file, and defines SELF_TEST_WRONG as the number
+ * of a check that must fail, since what it checks is prevented.
+ */
+#include <linux/cpu.h>
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/hrtimer.h>
+#include <linux/irqflags.h>
+#include <linux/kvm_host.h>
+#include <linux/perf_event.h>
+#include <linux/sched.h>
+#include <linux/smp.h>
+
+#include <asm/apic.h>
+#include <asm/hardirq.h>
+#include <asm/msr.h>
+#include <asm/nmi.h>
+#include <asm/perf_event.h>
+
+#include "host_perf.h"
+
+#ifndef SELF_TEST_WRONG
+#define SELF_TEST_WRONG	0
+#endif
+#define wrong	SELF_TEST_WRONG
+
+enum {
+	ACTIVE = 1, FOUND, CTRL, ENABLES, CALL, STOPS, STARTS, NMI_STOPPED, NMI_FIRST, LVTPC,
+	TICK, GUEST_ONLY, CHECKS
+};
+
+static const char * const self_test_texts[CHECKS] = {
+	[ACTIVE]	= "perf miscounts the active events of a CPU",
+	[FOUND]		= "an active event is not on perf's lists",
+	[CTRL]		= "the global control is not what perf says",
+	[ENABLES]	= "perf programs an event and leaves the global control",
+	[CALL]		= "perf programs an event without a call of its CPU",
+	[STOPS]		= "perf's stop does not clear the global control",
+	[STARTS]	= "perf's start does not set the global control",
+	[NMI_STOPPED]	= "an NMI starts a PMU that perf has stopped",
+	[NMI_FIRST]	= "perf sees the status of an NMI first",
+	[LVTPC]		= "PMIs of the host are not NMIs",
+	[TICK]		= "timer interrupts are not counted",
+	[GUEST_ONLY]	= "a counter for guests counts in the host",
+};
+
+static bool bad[CHECKS], made[CHECKS];
+
+static bool amd;
+static u32 ctrl_msr, status_msr, set_msr, clear_msr;
+static struct kvm_pmu *no_guest;
+static struct perf_event *event;
+
+static void verdict(unsigned int check, bool good)
+{
+	made[check] = true;
+	bad[check] |= !good;
+}
+
+/* ---- what perf has */
+
+/* Count the events of the PMU that are active, and note whether ours is among them. */
+static void look_at(struct perf_event *active, bool *found, int *nr)
+{
+	if (active->state != PERF_EVENT_STATE_ACTIVE || active->pmu != host_pmu)
+		return;
+	*found |= active == event;
+	++*nr;
+}
+
+static void look_at_list(struct list_head *list, bool *found, int *nr)
+{
+	struct perf_event *leader, *sibling;
+
+	list_for_each_entry(leader, list, active_list) {
+		look_at(leader, found, nr);
+		for_each_sibling_event(sibling, leader)
+			look_at(sibling, found, nr);
+	}
+}
+
+static bool walk(int *nr)
+{
+	typeof(host_cpu_context()) cpu = host_cpu_context();
+	bool found = false;
+
+	*nr = 0;
+	look_at_list(&host_cpu_lists(cpu)->pinned_active, &found, nr);
+	look_at_list(&host_cpu_lists(cpu)->flexible_active, &found, nr);
+	if (host_task_lists(cpu)) {
+		look_at_list(&host_task_lists(cpu)->pinned_active, &found, nr);
+		look_at_list(&host_task_lists(cpu)->flexible_active, &found, nr);
+	}
+	return found;
+}
+
+static u64 expected_ctrl(void)
+{
+	struct x86_pmu_capability cap;
+	struct perf_guest_switch_msr *msrs;
+	int n = 0;
+
+	if (amd) {
+		perf_get_x86_pmu_capability(&cap);
+		return BIT_ULL(cap.num_counters_gp) - 1;
+	}
+	msrs = perf_guest_get_msrs(&n, no_guest);
+	return n ? msrs[0].host : 0;
+}
+
+static u64 rd(u32 msr)
+{
+	u64 value = 0;
+
+	rdmsrl_safe(msr, &value);
+	return value;
+}
+
+/* Whether the event's selector is on. */
+static bool selector_on(void)
+{
+	struct hw_perf_event *hw = &event->hw;
+
+	if (hw->idx >= INTEL_PMC_IDX_FIXED)
+		return rd(MSR_ARCH_PERFMON_FIXED_CTR_CTRL) >>
+		       4 * (hw->idx - INTEL_PMC_IDX_FIXED) & 3;
+	return hw->idx >= 0 && rd(hw->config_base) & ARCH_PERFMON_EVENTSEL_ENABLE;
+}
+
+/* ---- NMIs */
+
+static DEFINE_PER_CPU(unsigned int, nmis);
+static DEFINE_PER_CPU(u64, nmi_status);
+static bool expected;
+
+static int on_nmi(unsigned int type, struct pt_regs *regs)
+{
+	u64 status;
+
+	if (!READ_ONCE(expected))
+		return NMI_DONE;
+	status = rd(status_msr) & BIT_ULL(event->hw.idx);
+	this_cpu_or(nmi_status, status);
+	if (status)
+		wrmsrl(clear_msr, status);
+	this_cpu_inc(nmis);
+	return NMI_HANDLED;
+}
+
+static void take_an_nmi(void)
+{
+	unsigned int before = this_cpu_read(nmis), i;
+
+	WRITE_ONCE(expected, true);
+	apic->send_IPI(smp_processor_id(), NMI_VECTOR);
+	for (i = 0; i < 10000 && READ_ONCE(*this_cpu_ptr(&nmis)) == before; i++)
+		cpu_relax();
+	WRITE_ONCE(expected, false);
+}
+
+/* ---- the checks of a CPU, on that CPU with IRQs off */
+
+static void look(void *unused)
+{
+	u32 selector = event->hw.idx >= INTEL_PMC_IDX_FIXED ? MSR_ARCH_PERFMON_FIXED_CTR_CTRL :
+							      event->hw.config_base;
+	int nr;
+	u64 value;
+
+	/* Events of other PMUs may be counted, too, but not fewer. */
+	if (wrong == ACTIVE)
+		host_cpu_context()->active_oncpu = 0;
+	verdict(ACTIVE, walk(&nr) && host_cpu_context()->active_oncpu >= nr);
+	value = rd(selector);
+	if (wrong == FOUND)
+		wrmsrl(selector, 0);
+	verdict(FOUND, walk(&nr) && selector_on());
+	wrmsrl(selector, value);
+
+	value = rd(ctrl_msr);
+	if (wrong == CTRL)
+		wrmsrl(ctrl_msr, value & ~BIT_ULL(event->hw.idx));
+	verdict(CTRL, expected_ctrl() && rd(ctrl_msr) == expected_ctrl());
+	wrmsrl(ctrl_msr, value);
+
+	if (wrong == LVTPC)
+		apic->write(APIC_LVTPC, APIC_DM_NMI | APIC_LVT_MASKED);
+	verdict(LVTPC, apic->read(APIC_LVTPC) == APIC_DM_NMI);
+	apic->write(APIC_LVTPC, APIC_DM_NMI);
+}
+
+static void clear_ctrl(void *unused)
+{
+	wrmsrl(ctrl_msr, 0);
+}
+
+static void ctrl_is_set(void *unused)
+{
+	verdict(ENABLES, rd(ctrl_msr) == expected_ctrl());
+}
+
+static void stop_and_start(void *unused)
+{
+	u64 value;
+
+	if (wrong == STOPS)
+		this_cpu_inc(*host_pmu->pmu_disable_count);
+	host_pmu_stop();
+	rdmsrl(event->hw.event_base, value);
+	host_pmu_stop();
+	host_pmu_start();
+	verdict(STOPS, !rd(ctrl_msr) && rd(event->hw.event_base) == value);
+	if (wrong == STARTS)
+		this_cpu_inc(*host_pmu->pmu_disable_count);
+	host_pmu_start();
+	if (wrong == STOPS)
+		this_cpu_dec(*host_pmu->pmu_disable_count);
+	verdict(STARTS, rd(ctrl_msr) == expected_ctrl());
+	if (wrong == STARTS)
+		host_pmu_start();
+}
+
+static void nmi_while_stopped(void *unused)
+{
+	u64 value, bit = BIT_ULL(event->hw.idx);
+	unsigned int before = this_cpu_read(nmis);
+
+	if (wrong == NMI_STOPPED)
+		wrmsrl(ctrl_msr, 0);
+	else
+		host_pmu_stop();
+	value = rd(event->hw.event_base);
+	this_cpu_write(nmi_status, 0);
+	wrmsrl(set_msr, bit);
+	take_an_nmi();
+	verdict(NMI_FIRST, this_cpu_read(nmis) != before && this_cpu_read(nmi_status) == bit);
+	verdict(NMI_STOPPED, !rd(ctrl_msr) && selector_on() &&
+		(wrong == NMI_FIRST || rd(event->hw.event_base) == value));
+	if (wrong != NMI_STOPPED)
+		host_pmu_start();
+}
+
+static u64 count_alone(unsigned int n, u64 selector)
+{
+	unsigned int i;
+
+	wrmsrl(MSR_F15H_PERF_CTR + 2 * n, 0);
+	wrmsrl(MSR_F15H_PERF_CTL + 2 * n, selector);
+	wrmsrl(ctrl_msr, BIT_ULL(n));
+	for (i = 0; i < 100; i++)
+		barrier();
+	wrmsrl(ctrl_msr, 0);
+	wrmsrl(MSR_F15H_PERF_CTL + 2 * n, 0);
+	return rd(MSR_F15H_PERF_CTR + 2 * n);
+}
+
+static void guest_only(void *unused)
+{
+	u64 insns = 0xc0 | ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_ENABLE;
+	u64 efer;
+	unsigned int n;
+
+	if (!amd)
+		return;
+	host_pmu_stop();
+	/* One that perf does not use. */
+	for (n = 0; n < AMD64_NUM_COUNTERS_CORE; n++)
+		if (!(rd(MSR_F15H_PERF_CTL + 2 * n) & ARCH_PERFMON_EVENTSEL_ENABLE))
+			break;
+	if (n == AMD64_NUM_COUNTERS_CORE)
+		goto out;
+	rdmsrl(MSR_EFER, efer);
+	/* Without this, the CPU takes no notice of whose events are wanted. */
+	wrmsrl(MSR_EFER, efer | EFER_SVME);
+	verdict(GUEST_ONLY, count_alone(n, insns) > 100 &&
+		!count_alone(n, insns | (wrong == GUEST_ONLY ? 0 : AMD64_EVENTSEL_GUESTONLY)));
+	wrmsrl(MSR_EFER, efer);
+out:
+	host_pmu_start();
+}
+
+/* ---- the steps */
+
+static void no_overflow(struct perf_event *unused, struct perf_sample_data *data,
+			struct pt_regs *regs)
+{
+}
+
+static struct perf_event *make_event(unsigned int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS,
+		.size = sizeof(attr), .pinned = 1, .exclude_guest = 1,
+	};
+
+	return perf_event_create_kernel_counter(&attr, cpu, NULL, no_overflow, NULL);
+}
+
+static int on_cpu(unsigned int cpu)
+{
+	return set_cpus_allowed_ptr(current, cpumask_of(cpu));
+}
+
+static enum hrtimer_restart no_restart(struct hrtimer *unused)
+{
+	return HRTIMER_NORESTART;
+}
+
+/* Perf's work in a tick is seen by the interrupt, which is that of all such timers. */
+static void check_timer(unsigned int cpu)
+{
+	unsigned int before = per_cpu(irq_stat, cpu).apic_timer_irqs, tries;
+	struct hrtimer timer;
+
+	hrtimer_init_on_stack(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	timer.function = no_restart;
+	if (wrong == TICK)
+		local_irq_disable();
+	else
+		hrtimer_start(&timer, ms_to_ktime(1), HRTIMER_MODE_REL_PINNED);
+	for (tries = 0; tries < 1000; tries++) {
+		if (READ_ONCE(per_cpu(irq_stat, cpu).apic_timer_irqs) != before)
+			break;
+		udelay(9);
+	}
+	verdict(TICK, tries < 1000);
+	if (wrong == TICK)
+		local_irq_enable();
+	hrtimer_cancel(&timer);
+	destroy_hrtimer_on_stack(&timer);
+}
+
+static int check_cpu(unsigned int cpu)
+{
+	unsigned int other = cpumask_any_but(cpu_online_mask, cpu), n;
+	int error = 0;
+
+	if (other < nr_cpu_ids)
+		error = on_cpu(other);
+	if (error)
+		return error;
+	event = make_event(cpu);
+	if (IS_ERR(event))
+		return PTR_ERR(event);
+	smp_call_function_single(cpu, look, NULL, 1);
+
+	smp_call_function_single(cpu, clear_ctrl, NULL, 1);
+	if (wrong == CALL)
+		on_cpu(cpu);
+	n = per_cpu(irq_stat, cpu).irq_call_count;
+	if (wrong != ENABLES) {
+		perf_event_disable(event);
+		perf_event_enable(event);
+		if (other < nr_cpu_ids)
+			verdict(CALL, per_cpu(irq_stat, cpu).irq_call_count != n);
+	}
+	smp_call_function_single(cpu, ctrl_is_set, NULL, 1);
+
+	smp_call_function_single(cpu, stop_and_start, NULL, 1);
+	smp_call_function_single(cpu, nmi_while_stopped, NULL, 1);
+	smp_call_function_single(cpu, guest_only, NULL, 1);
+
+	error = on_cpu(cpu);
+	if (!error)
+		check_timer(cpu);
+	perf_event_release_kernel(event);
+	return error;
+}
+
+/*
+ * Return: NULL; the text of a check that has failed on a CPU; or an ERR_PTR() if the checks
+ * could not be made.
+ */
+static const char *self_test(void)
+{
+	struct perf_event *first;
+	cpumask_var_t allowed;
+	unsigned int i;
+	int cpu, error;
+
+	amd = boot_cpu_data.x86_vendor == X86_VENDOR_AMD;
+	ctrl_msr = amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
+	status_msr = amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS : MSR_CORE_PERF_GLOBAL_STATUS;
+	clear_msr = amd ? MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR : MSR_CORE_PERF_GLOBAL_OVF_CTRL;
+	/* AMD's manual, volume 2, 13.2; Intel's, volume 3, 20.2.4. */
+	set_msr = amd ? 0xc0000303 : 0x391;
+	memset(bad, 0, sizeof(bad));
+
+	if (!alloc_cpumask_var(&allowed, GFP_KERNEL))
+		return ERR_PTR(-ENOMEM);
+	no_guest = kzalloc(sizeof(*no_guest), GFP_KERNEL);
+	if (!no_guest) {
+		free_cpumask_var(allowed);
+		return ERR_PTR(-ENOMEM);
+	}
+	cpumask_copy(allowed, current->cpus_ptr);
+
+	if (wrong == NMI_FIRST)
+		error = register_nmi_handler(NMI_LOCAL, on_nmi, 0, "kvm_pmu_self_test");
+	else
+		error = register_nmi_handler(NMI_LOCAL, on_nmi, NMI_FLAG_FIRST,
+					     "kvm_pmu_self_test");
+	if (error)
+		goto out;
+
+	/* This event only gives its pmu. */
+	first = make_event(raw_smp_processor_id());
+	error = PTR_ERR_OR_ZERO(first);
+	if (!error) {
+		host_pmu = first->pmu;
+		perf_event_release_kernel(first);
+	}
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		if (!error)
+			error = check_cpu(cpu);
+	cpus_read_unlock();
+	set_cpus_allowed_ptr(current, allowed);
+	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_self_test");
+out:
+	free_cpumask_var(allowed);
+	kfree(no_guest);
+	no_guest = NULL;
+	if (error)
+		return ERR_PTR(error);
+	for (i = 1; i < CHECKS; i++)
+		if (bad[i])
+			return self_test_texts[i];
+	return NULL;
+}
