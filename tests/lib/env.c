@@ -57,6 +57,13 @@ bool on_mediated(void)
 				     "/sys/module/kvm_intel/parameters/enable_mediated_pmu");
 }
 
+bool on_modules_alone(void)
+{
+	const char *variant = getenv("VARIANT");
+
+	return on_mediated() && variant && strstr(variant, "-debian");
+}
+
 bool on_apicv(void)
 {
 	return !on_amd() && kvm_switch("/sys/module/kvm_intel/parameters/enable_apicv");

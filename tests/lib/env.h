@@ -27,6 +27,12 @@ bool nmi_watchdog_is_on(void);
 bool on_mediated(void);
 
 /*
+ * Is that the work of KVM's modules alone, under a perf that knows nothing of it?  Then LVTPC stays the
+ * host's, and perf refuses no event.
+ */
+bool on_modules_alone(void);
+
+/*
  * Does the CPU complete a guest's end of interrupt without a VM-exit?  AMD's AVIC could do that,
  * but avic=0 is the default of the host's KVM.
  */

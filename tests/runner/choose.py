@@ -8,10 +8,10 @@ import zlib
 
 from kvmpmu import Failed, VENDORS, commit, known_bases
 from testlist import LEVELS, SETTINGS, joined, level
-from variants import MEDIATED, is_watched
+from variants import MEDIATED, is_watched, on_host
 from watch import launcher
 
-SHARES = 8          # the whole matrix takes 40 minutes on two cores; a run takes one share of it
+SHARES = 16         # the whole matrix takes 80 minutes on two cores; a run takes one share of it
 STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that check themselves, and tools' long tests
 QUICK = 180         # seconds: a tool's test with a higher limit takes minutes
 
@@ -81,7 +81,7 @@ def configured(case, configuration):
     """Return the Case of the same test in a configuration of the matrix, or None.
 
     It is None if the configuration is not for the test, if the test gives another value to one of
-    the configuration's settings, or if it has all of them already.
+    the configuration's settings, or if it has all of them already, on the same host.
     """
     if case.vendor not in configuration.get("vendors", " ".join(VENDORS)).split() \
             or case.level not in configuration["levels"].split() \
@@ -101,9 +101,11 @@ def configured(case, configuration):
         stanza[key] = joined(key, stanza.get(key, ""), configuration.get(key, ""))
         if stanza[key] is None:
             return None
-    if all(stanza[key] == joined(key, case.stanza.get(key, ""), "") for key in SETTINGS):
+    host = configuration.get("host")
+    if not host and all(stanza[key] == joined(key, case.stanza.get(key, ""), "") for key in SETTINGS):
         return None
-    return Case(stanza, case.vendor, case.base, configuration["matrix"], case.groups)
+    base = on_host(case.base, host) if host else case.base
+    return Case(stanza, case.vendor, base, configuration["matrix"], case.groups)
 
 
 def matrix_part(whole, names, wanted):

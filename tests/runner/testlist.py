@@ -26,7 +26,7 @@ COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run"} 
 KEYS = {
     "name": {"name", "file", "groups", "selftest"} | COMMON,
     "group": {"group"} | COMMON,
-    "matrix": {"matrix", "vendors", "levels", "bases", "except"} | set(SETTINGS),
+    "matrix": {"matrix", "vendors", "levels", "bases", "host", "except"} | set(SETTINGS),
 }
 NEEDED = {"name": ("file",), "group": (), "matrix": ("levels", "bases")}
 WHAT = {"name": "test", "group": "group", "matrix": "configuration"}
@@ -37,6 +37,7 @@ VALUES = {
     "matrix": (r"(?!(?:all|none|share)$)[A-Za-z][\w.-]*", "a word, but not all, none or share"),
     "vendors": ("|".join(VENDORS), "of " + " ".join(VENDORS)),
     "levels": ("host|vm|guest", "of host vm guest"),
+    "host": ("debian", "debian"),
     "limit": (r"\d+(\.\d+)?", "a number of seconds"),
     "memory": (r"\d+", "a number of MiB"),
     "ips": (r"\d+", "a number of instructions"),
@@ -222,8 +223,8 @@ def read(path):
                 stanza.wrong("no such file: %s" % stanza["file"], "file")
             found.tests.append(_expanded(stanza, found.groups))
         else:
-            if not any(stanza.get(key) for key in SETTINGS):
-                stanza.wrong("a configuration like all others: none of %s" % " ".join(SETTINGS))
+            if not any(stanza.get(key) for key in ["host", *SETTINGS]):
+                stanza.wrong("a configuration like all others: none of host %s" % " ".join(SETTINGS))
             unknown = set(stanza.get("except", "").split()) - {test["name"] for test in found.tests}
             if unknown:
                 stanza.wrong("no such test before it: %s" % " ".join(sorted(unknown)), "except")

@@ -97,6 +97,12 @@ def kernel_paths(name):
     return host, os.path.join(TOP, guest), modules
 
 
+def on_host(name, host):
+    """Return the name of the same variant with another kernel on the host: 6.1-HOST-mediated."""
+    plain = name.removesuffix(MEDIATED)
+    return "%s-%s%s" % (plain, host, name[len(plain):])
+
+
 def is_watched(name):
     """Return whether the host's kernel checks itself, which takes time and memory."""
     return "debug" in name.split("-")

@@ -21,6 +21,11 @@
  * has stopped the counters.
  */
 #define MOST	200
+/*
+ * Modules alone stop no clock, as KVM does without a vPMU, so the instructions from before VM-entry until
+ * after VM-exit are missing as well, and half of those of an exit.
+ */
+#define MOST_ALONE	1500
 
 struct reading {
 	uint64_t count, enabled, running;
@@ -92,7 +97,8 @@ static void compare(struct vm *vm, const char *what, int fd)
 	missing = (running * speed - count) / EXITS;
 	note("%s: %.0f instructions an exit in %llu ns, enabled %llu ns; at %.3f a ns, %.0f an exit are missing", what,
 	     (double)count / EXITS, (unsigned long long)running / EXITS, (unsigned long long)enabled / EXITS, speed, missing);
-	check(missing < MOST && missing > -MOST, "%s: an exit's count agrees with its time to %.0f instructions", what, missing);
+	check(missing < (on_modules_alone() ? MOST_ALONE : MOST) && missing > -MOST,
+	      "%s: an exit's count agrees with its time to %.0f instructions", what, missing);
 	check_equal("it has been running whenever it was enabled", running, enabled, "one event does not take turns");
 	close(fd);
 }

@@ -275,7 +275,7 @@ static void counting(void)
 			note("%u events to go: %u PMIs, want %u", to, vm_seen.pmis, want);
 		}
 		/* When the guest's entry is masked, the machine's has to be masked, too. */
-		if (vm_seen.mediated && !want && mark_read(TRUTH_PMIS) != machine) {
+		if (vm_seen.mediated && !on_modules_alone() && !want && mark_read(TRUTH_PMIS) != machine) {
 			bad++;
 			note("%u events to go: a PMI of the machine", to);
 		}

@@ -1,34 +1,47 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rule: modules for a kernel that has no mediated vPMU say so when they are asked for one, once, and load without.
+# Rule: on a kernel that knows nothing of mediated vPMUs, KVM's modules give guests one if they are
+# asked, and check that kernel's perf before.  If a check fails, one line says which, and the modules
+# load without.
 . /lib/check.sh
 
 module=kvm_$VENDOR
 parameter=/sys/module/$module/parameters/enable_mediated_pmu
-# The lines that say why there is none.
 told() {
-	dmesg | grep -c "$module: no mediated vPMU: it needs the kernel "
+	dmesg | grep -c "$1"
 }
-# load WHAT ADDED [PARAMETER...]: it loads with these, and the log has so many lines more.
+# load WHAT READS ENABLED WHY [PARAMETER...]: it loads with these, the parameter reads so, and the log
+# has so many lines more that it is enabled, or WHY it is not.
 load() {
-	before=$(told)
-	what=$1 added=$2
-	shift 2
+	what=$1 reads=$2 enabled=$(told "mediated vPMU enabled") refused=$(told "no mediated vPMU")
+	yes=$3 why=$4
+	shift 4
 	check "unloads, for $what" rmmod "$module"
 	check "loads with $what" insmod /lib/modules/kvm-"$VENDOR".ko "$@"
-	check_equal "what it reads then, $what" "$(cat "$parameter")" N "the kernel has none"
-	check_equal "lines, $what" "$(($(told) - before))" "$added" "one when it is asked for"
+	check_equal "what it reads then, $what" "$(cat "$parameter")" "$reads" "asked for, and possible"
+	check_equal "lines that it is enabled, $what" "$(($(told "mediated vPMU enabled") - enabled))" "$yes" "one if so"
+	check_equal "lines why it is not, $what" "$(($(told "no mediated vPMU") - refused))" \
+		"$([ -z "$why" ] && echo 0 || echo 1)" "one if so"
+	[ -z "$why" ] || check "the last one, $what: $why" \
+		sh -c "dmesg | grep 'no mediated vPMU' | tail -n 1 | grep -q 'no mediated vPMU: $why'"
+}
+# lvtpc BYTES: write the first CPU's LVTPC, an MSR of the x2APIC.
+lvtpc() {
+	printf '%b\0\0\0\0' "$1" | dd of=/dev/cpu/0/msr bs=8 count=1 seek=$((0x834)) oflag=seek_bytes conv=notrunc 2> /dev/null
 }
 
-load nothing 0
-load 1 1 enable_mediated_pmu=1
-load "the name alone" 1 enable_mediated_pmu
-load 0 0 enable_mediated_pmu=0
-load "1, and another parameter" 1 nested=0 enable_mediated_pmu=Y
+load nothing N 0 ""
+load 1 Y 1 "" enable_mediated_pmu=1
+load "the name alone" Y 1 "" enable_mediated_pmu
+load 0 N 0 "" enable_mediated_pmu=0
+load "1, and another parameter" Y 1 "" nested=0 enable_mediated_pmu=Y
 check_equal "the other parameter" "$(tr N 0 < "/sys/module/$module/parameters/nested")" 0 "it is taken"
-before=$(told)
+must "LVTPC can be masked" lvtpc '\0\04\01\0'
+load "1, LVTPC masked" N 0 "PMIs of the host are not NMIs" enable_mediated_pmu=1
+must "and unmasked" lvtpc '\0\04\0\0'
+load "1 again" Y 1 "" enable_mediated_pmu=1
 rmmod "$module"
 check "no other value" sh -c "! insmod /lib/modules/kvm-$VENDOR.ko enable_mediated_pmu=maybe"
-check_equal "lines, another value" "$(($(told) - before))" 0 "it was not asked for"
 check "loads again" insmod /lib/modules/kvm-"$VENDOR".ko
+check "perf counts" perf stat -e instructions:uH true
 check_done

@@ -93,8 +93,8 @@ static void masked(void)
 	vm_measure(&vm, &s);
 	check(s.counter[0].value < 2000, "a counter has overflowed, masked");
 	check_equal("PMIs of the guest", vm_seen.pmis, 0, "they are masked");
-	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, 0,
-		    "masked there: KVM has none to drop");
+	check_equal("PMIs of the CPU", mark_read(TRUTH_PMIS) - pmis, on_modules_alone(),
+		    "masked there: KVM has none to drop, except where LVTPC stays the host's");
 }
 
 static void run(unsigned int cpu, bool v2)
@@ -166,7 +166,7 @@ int main(void)
 			run(cpu, true);
 	}
 	if (cpu > 1)
-		check(leaves > 0, "perf has reclaimed the PMU from a guest that was parked");
+		check(!leaves == on_modules_alone(), "perf has reclaimed the PMU from a guest that was parked, if any ever is");
 	check_equal("writes of LVTPC while the global control is not 0", mark_read(TRUTH_LIVE_LVTPC), 0, "since power-on");
 	check_equal("of selectors", mark_read(TRUTH_LIVE_SELECTOR), 0, "since power-on");
 	check_equal("of counters", mark_read(TRUTH_LIVE_COUNTER), 0, "since power-on");

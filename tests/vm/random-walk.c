@@ -452,7 +452,7 @@ static bool any_there(void)
 static void include_guests(void)
 {
 	struct perf_event_attr attr = { .type = PERF_TYPE_HARDWARE, .size = sizeof(attr), .config = PERF_COUNT_HW_INSTRUCTIONS };
-	bool refused = cpu.mediated && any_there();
+	bool refused = cpu.mediated && !on_modules_alone() && any_there();
 	int fd = perf_open(&attr, 0, -1, -1);
 
 	if (fd >= 0)

@@ -18,7 +18,11 @@ for k in 1 2 3; do
 	check "loads with, $k" load enable_mediated_pmu=1
 	check "is on, $k" [ "$(cat /sys/module/"$module"/parameters/enable_mediated_pmu)" = Y ]
 done
-check "the vector has its line" grep -q "VPMI:" /proc/interrupts
+case $VARIANT in
+# Modules alone have no vector.
+*-debian*) ;;
+*) check "the vector has its line" grep -q "VPMI:" /proc/interrupts ;;
+esac
 check "perf counts" perf stat -e instructions:uH true
 rmmod "$module"
 load enable_mediated_pmu=1 2> /dev/null

@@ -93,7 +93,8 @@ int main(void)
 	vm_measure(&vm, &s);
 	check_equal("its count after that", s.counter[0].value, vm_expected(&s, 0), "the machine's and KVM's");
 	stuck_at("kvm_cpuid");
-	if (n > 1)
+	/* Modules alone hand the PMU back only after that. */
+	if (n > 1 && !on_modules_alone())
 		stuck_at("kvm_exit");
 	vm_close(&vm);
 	return check_done();
