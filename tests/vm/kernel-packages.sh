@@ -10,7 +10,7 @@ mine() {
 }
 
 case $(uname -r) in
-"$BASE".*-kvm-pmu-cloud-amd64) named=1 ;;
+"$BASE".*-kvm-pmu-cloud-amd64 | "$BASE".*-kvm-pmu-amd64) named=1 ;;
 *) named=0 ;;
 esac
 check_equal "named as the package" "$named" 1 "the release is $(uname -r)"
