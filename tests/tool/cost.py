@@ -53,17 +53,32 @@ WORK = ("idle", "active", "beside", "near", "event", "sample", "pmi", "rdpmc")
 VARIANTS = [variant for base in BASES for variant in (base + "-stock", base)] + [base + "-mediated" for base in MEDIATED]
 
 
-def measure(logs):
-    """Return {(vendor, variant, work): (instructions, accesses)}, per exit, event or sample.
-
-    Variants end in -watchdog if the host has it on, and in -fewer if the guest has four counters.
-    """
-    path = os.path.join(logs, "list")
+def kinds():
+    """Return the stanzas of the tests that measure what this file has limits for."""
     both = " ".join(name for base in MEDIATED for name in (base, base + "-mediated"))
     tests = [{"name": "vm/cost", "bases": " ".join(VARIANTS)},
              {"name": "vm/cost-watchdog", "bases": both, "kargs": "nmi_watchdog=1", "cpus": "2"}]
     tests += [{"name": "vm/cost-fewer-" + vendor, "bases": both, "vendors": vendor, "env": env}
               for vendor, env in (("intel", "VM_FEWER=4"), ("amd", "VM_FEWER=4 VM_PERFMON_V2=1"))]
+    return tests
+
+
+def measure(tests):
+    """Return {(vendor, variant, work): (instructions, accesses)}, per exit, event or sample.
+
+    tests       stanzas of tests/vm/cost.c
+
+    Variants end in -watchdog if the host has it on, and in -fewer if the guest has four counters.
+    """
+    logs = tempfile.mkdtemp(prefix="cost.")
+    try:
+        return _measure(tests, logs)
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+
+
+def _measure(tests, logs):
+    path = os.path.join(logs, "list")
     with open(path, "w") as out:
         out.writelines(testlist.text({**test, "file": "tests/vm/cost.c"}) for test in tests)
     done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
@@ -81,11 +96,7 @@ def measure(logs):
 
 
 def main():
-    logs = tempfile.mkdtemp(prefix="cost.")
-    try:
-        found = measure(logs)
-    finally:
-        shutil.rmtree(logs, ignore_errors=True)
+    found = measure(kinds())
     results = []
 
     def check(good, what):

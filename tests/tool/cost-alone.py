@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Rule: the costs of a mediated vPMU by KVM's modules alone have limits, in instructions of the host
+and accesses to the PMU for the same work in one run, on Debian's own kernel.
+
+  idle                      at most as many instructions as Debian's own KVM, and no more accesses
+  active                    three counters, one of which counts the CPUID: on Intel six accesses more
+                            than idle, on AMD eight
+  active, nmi_watchdog=1    at most 18 accesses on Intel, 15.5 on AMD; at most 1.5 times the
+                            instructions of an idle exit of Debian's own KVM
+  event, sample             at most 0.6 times Debian's own KVM
+
+Run tests/vm/cost.c, which describes this work, on one base, which the commit chooses.  Print a result
+for each limit in KTAP; exit status 1 if any is exceeded.
+"""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from cost import MEDIATED, measure      # noqa: E402
+from kvmpmu import commit               # noqa: E402
+
+
+def main():
+    base = MEDIATED[int(commit() or "0", 16) // 2 % len(MEDIATED)]
+    stock, ours = base + "-debian-stock", base + "-debian-mediated"
+    found = measure([{"name": "vm/cost", "bases": ours},
+                     {"name": "vm/cost-watchdog", "bases": "%s %s" % (stock, ours), "kargs": "nmi_watchdog=1", "cpus": "2"}])
+    results = []
+
+    def check(good, what):
+        results.append(good)
+        print("%s %d - %s" % ("ok" if good else "not ok", len(results), what))
+
+    def limits(vendor):
+        quiet, watched, before = ({how: found[vendor, variant, how] for how in ("idle", "active", "event", "sample")}
+                                  for variant in (ours, ours + "-watchdog", stock + "-watchdog"))
+        for name, now in (("0", quiet), ("1", watched)):
+            check(now["idle"][0] <= before["idle"][0] and now["idle"][1] <= before["idle"][1] + 0.1,
+                  "%s, %s, nmi_watchdog=%s, idle: %d instructions, %.2f accesses; Debian's %d, %.2f"
+                  % ((vendor, base, name) + now["idle"] + before["idle"]))
+        more = quiet["active"][1] - quiet["idle"][1]
+        check(more <= (6.1 if vendor == "intel" else 8.1),
+              "%s, %s, nmi_watchdog=0, active: %d instructions, %.2f accesses more than idle"
+              % (vendor, base, quiet["active"][0], more))
+        active = watched["active"]
+        check(active[1] <= (18 if vendor == "intel" else 15.5) and active[0] <= 1.5 * before["idle"][0],
+              "%s, %s, nmi_watchdog=1, active: %d instructions, %.2f times idle, %.2f accesses"
+              % (vendor, base, active[0], active[0] / before["idle"][0], active[1]))
+        for how in ("event", "sample"):
+            check(watched[how][0] <= 0.6 * before[how][0],
+                  "%s, %s, nmi_watchdog=1, %s: %d instructions, %.2f accesses; Debian's %d, %.2f"
+                  % ((vendor, base, how) + watched[how] + before[how]))
+
+    for vendor in ("intel", "amd"):
+        try:
+            limits(vendor)
+        except KeyError as missing:
+            check(False, "%s: no measurement of %s" % (vendor, "/".join(missing.args[0])))
+    print("1..%d" % len(results))
+    return 0 if results and all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
