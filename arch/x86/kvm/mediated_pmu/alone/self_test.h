@@ -177,9 +177,9 @@ static void look(void *unused)
 	u64 value;
 
 	/* Events of other PMUs may be counted, too, but not fewer. */
-	if (wrong == ACTIVE)
-		host_cpu_context()->active_oncpu = 0;
 	verdict(ACTIVE, walk(&nr) && host_cpu_context()->active_oncpu >= nr);
+	if (wrong == ACTIVE)
+		return;
 	value = rd(selector);
 	if (wrong == FOUND)
 		wrmsrl(selector, 0);
@@ -300,6 +300,7 @@ static struct perf_event *make_event(unsigned int cpu)
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_INSTRUCTIONS,
 		.size = sizeof(attr), .pinned = 1, .exclude_guest = 1,
+		.disabled = wrong == ACTIVE,
 	};
 
 	return perf_event_create_kernel_counter(&attr, cpu, NULL, no_overflow, NULL);
@@ -351,7 +352,14 @@ static int check_cpu(unsigned int cpu)
 	event = make_event(cpu);
 	if (IS_ERR(event))
 		return PTR_ERR(event);
+	/* Pinned events of others may have all counters. */
+	if (READ_ONCE(event->state) == PERF_EVENT_STATE_ERROR) {
+		error = -EBUSY;
+		goto out;
+	}
 	smp_call_function_single(cpu, look, NULL, 1);
+	if (wrong == ACTIVE)
+		goto out;
 
 	smp_call_function_single(cpu, clear_ctrl, NULL, 1);
 	if (wrong == CALL)
@@ -372,6 +380,7 @@ static int check_cpu(unsigned int cpu)
 	error = on_cpu(cpu);
 	if (!error)
 		check_timer(cpu);
+out:
 	perf_event_release_kernel(event);
 	return error;
 }
