@@ -57,11 +57,16 @@ bool on_mediated(void)
 				     "/sys/module/kvm_intel/parameters/enable_mediated_pmu");
 }
 
-bool on_modules_alone(void)
+bool on_debians_kernel(void)
 {
 	const char *variant = getenv("VARIANT");
 
-	return on_mediated() && variant && strstr(variant, "-debian");
+	return variant && strstr(variant, "-debian");
+}
+
+bool on_modules_alone(void)
+{
+	return on_mediated() && on_debians_kernel();
 }
 
 bool on_apicv(void)

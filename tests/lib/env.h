@@ -26,6 +26,9 @@ bool nmi_watchdog_is_on(void);
 /* Does KVM give guests a mediated vPMU? */
 bool on_mediated(void);
 
+/* Is the host's kernel Debian's own? */
+bool on_debians_kernel(void);
+
 /*
  * Is that the work of KVM's modules alone, under a perf that knows nothing of it?  Then LVTPC stays the
  * host's, and perf refuses no event.

@@ -332,7 +332,7 @@ static void start(bool incoming)
 		fcntl(both[1], F_SETFD, 0);
 		snprintf(socket, sizeof(socket), "socket,id=monitor,fd=%d", both[1]);
 		execl(QEMU, QEMU, "-accel", "kvm", "-M", "microvm,acpi=on,pit=off,pic=off,rtc=off,isa-serial=on",
-		      "-cpu", "host,pmu=on", "-m", on_modules_alone() ? "128" : "64", "-nodefaults", "-no-user-config", "-no-reboot",
+		      "-cpu", "host,pmu=on", "-m", on_debians_kernel() ? "128" : "64", "-nodefaults", "-no-user-config", "-no-reboot",
 		      "-display", "none", "-serial", "stdio", "-chardev", socket, "-mon", "chardev=monitor,mode=control",
 		      "-kernel", "/guest/kernel", "-initrd", ARCHIVE, "-append", append,
 		      incoming ? "-incoming" : NULL, "exec:cat " STATE, NULL);

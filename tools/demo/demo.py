@@ -11,13 +11,14 @@ base's own KVM.  If the series has a mediated vPMU, repeat all of that with it, 
 kinds of vPMU cost.
 
 If the base also has modules for Debian's own kernel, begin with that kernel, which need not be
-built, and then build the base's kernel for the rest.
+built and whose mediated vPMU is by modules alone.  Then build the base's kernel, and repeat all of
+it there.
 
 The costs are measured with nmi_watchdog=0, and again with the host's watchdog on and two CPUs, as
 Debian boots.  The CPUs are the launcher's default ones: Sapphire Rapids and Zen 4.
 
-Logs: build/BASE/logs/report-VENDOR, and the same with -debian, -debian-stock, -stock, -mediated,
--watchdog, -mediated-watchdog.
+Logs: build/BASE/logs/report-VENDOR, and the same with -debian, -stock, -mediated and -watchdog, as
+far as they go together.
 
 Exit status: 1 a guest did not finish; 2 wrong usage, or something is missing; 130 interrupted.  An
 error is one line, and the next command.
@@ -177,7 +178,8 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
             why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else reason
             raise Failed("%s: %s did not finish: %s" % (vendor, name, why),
                          "less %s/console" % where, 1)
-    kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU"}
+    kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU",
+             "debian-mediated": ", mediated vPMU"}
     say("  %s%s%s: %.1f s, logs in %s" % (vendor, kinds.get(kind, ""), ", " + kargs if kargs else "",
                                           time.monotonic() - began, where))
     return verdicts, logs
@@ -311,7 +313,7 @@ def compare(host, title, options, mediated, stopping):
         show(head, [first for first, _, _, _ in results])
     if mediated:
         print("\nThe same with a mediated vPMU (enable_mediated_pmu=1)%s\n"
-              % ("" if title else ", which takes a kernel of ours"))
+              % (", by the modules alone" if title else ", by a kernel of ours"))
         show(head, [second for _, second, _, _ in results])
     print(NOTES if title else "")
     if mediated:
@@ -339,7 +341,7 @@ def main():
         return 0
     say("base %s, Debian's own kernel, our KVM modules: %s" % (base, said))
     compare(base + "-debian", "Debian's own kernel %s with our KVM modules, built by DKMS" % release(base),
-            options, False, stopping)
+            options, mediated, stopping)
     if mediated:
         say("\nbase %s, a kernel with the whole series: %s" % (base, said))
         build(base)

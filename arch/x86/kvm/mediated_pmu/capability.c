@@ -63,6 +63,11 @@ void kvm_mediated_pmu_check(const struct kvm_mediated_pmu_regs *regs)
 	}
 
 	perf_get_x86_pmu_capability(&cap);
+	if (cap.num_counters_gp > KVM_MEDIATED_PMU_MAX_GP) {
+		kvm_mediated_pmu_unavailable("the CPU has more counters than KVM knows");
+		return;
+	}
+
 	kvm_mediated_pmu_regs = *regs;
 	kvm_mediated_pmu_host.nr_gp = cap.num_counters_gp;
 	kvm_mediated_pmu_host.nr_fixed = cap.num_counters_fixed;

@@ -222,6 +222,19 @@ static void save_counters(struct kvm_pmu *pmu, u64 keep)
 	m->metrics = kvm_mediated_pmu_has_metrics(pmu_to_vcpu(pmu)) ? metrics : 0;
 }
 
+/* The general counters whose overflow interrupts. */
+static u64 interrupting(const struct kvm_pmu *pmu)
+{
+	const struct kvm_mediated_pmu *m = &pmu->mediated;
+	u64 bits = m->enabled_gp, counters = 0;
+
+	for (; bits; bits &= bits - 1)
+		if (m->eventsel_hw[__ffs64(bits)] & ARCH_PERFMON_EVENTSEL_INT)
+			counters |= bits & -bits;
+
+	return counters;
+}
+
 /*
  * @keep: leave in the registers what the next load would write to them again, unless perf
  *	uses them.  For a vCPU whose thread stays in the kernel and on this CPU
@@ -239,10 +252,12 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 	kvm_mediated_pmu_stop_hw(pmu);
 
 	rdmsrl(regs->global_status, status);
-	if (status)
+	status &= perf_guest_status_bits();
+	if (status) {
+		perf_expect_pmi(status & ~pmu->global_status & interrupting(pmu));
 		wrmsrl(regs->global_status_clear, status);
+	}
 	pmu->global_status = kvm_mediated_pmu_guest_status(pmu, status);
-	perf_expect_pmi(status);
 
 	/* A selector that the guest has just cleared may still be enabled in its register. */
 	eventsels = m->enabled_gp | (m->eventsel_stale & ~fixed);

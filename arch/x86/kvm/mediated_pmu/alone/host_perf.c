@@ -64,19 +64,37 @@ struct pmu *host_pmu;
 static const struct perf_mediated_ops *host_ops;
 
 /* Guests' turns in which an event of the host's stood that should count in guests, too. */
-static unsigned long standing;
-module_param_named(mediated_pmu_standing_events, standing, ulong, 0444);
+static atomic_long_t standing;
+
+static int get_standing(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%ld\n", atomic_long_read(&standing));
+}
+
+static const struct kernel_param_ops standing_ops = { .get = get_standing };
+module_param_cb(mediated_pmu_standing_events, &standing_ops, NULL, 0444);
+
+/* The bits of the overflow status that are counters'; others are PT's, PEBS' and so on. */
+static u64 counter_bits;
+
+#define OTHER_PMIS	(GLOBAL_STATUS_TRACE_TOPAPMI | GLOBAL_STATUS_BUFFER_OVF)
 
 /**
  * struct in_use - what perf uses of a CPU's PMU
  * @counters: its counters, numbered as in the global control
+ * @pebs: those whose overflow makes a record, and not a PMI
  * @more: an event uses more than a counter: PEBS, branch records, BTS
  * @standing: an event should count in guests, too; not the watchdog's
+ * @type: of that event
+ * @config: of that event
  */
 struct in_use {
 	u64	counters;
+	u64	pebs;
 	bool	more;
 	bool	standing;
+	u32	type;
+	u64	config;
 };
 
 /**
@@ -100,6 +118,9 @@ struct in_use {
  * @guest_status: the status that the first NMI handler has hidden
  * @guest_ctrl: the same for the global control, where the register holds the guest's
  * @was_masked: Intel's LVTPC was masked when the NMI came, so that it is a PMI
+ * @told_type: of the event that @tell is to tell of
+ * @told_config: of that event
+ * @tell: tells of an event that stands
  * @pmi: a PMI of the guest has arrived during the turn
  * @late_pmi: one has yet to arrive, before @late_pmi_end, in jiffies
  * @work: tells KVM of a PMI
@@ -129,6 +150,9 @@ struct turn {
 	bool		late_pmi;
 	unsigned long	late_pmi_end;
 	struct irq_work	work;
+	u32		told_type;
+	u64		told_config;
+	struct irq_work	tell;
 };
 
 static DEFINE_PER_CPU(struct turn, turn);
@@ -159,22 +183,6 @@ static bool is_watchdog(const struct perf_event *event)
 }
 
 /*
- * An event that should count in guests stands while this one runs.  Nothing can refuse the
- * event, so its owner is told.
- */
-static void tell_of_standing(const struct perf_event *event)
-{
-	static u64 told;
-
-	if (READ_ONCE(told) == event->id)
-		return;
-
-	WRITE_ONCE(told, event->id);
-	pr_info("event %#llx of perf, type %u, counts nothing while guests use their PMU\n",
-		event->attr.config, event->attr.type);
-}
-
-/*
  * The counter of a stopped event matters until its value has been taken: an event that is
  * throttled goes on from there.
  */
@@ -190,11 +198,14 @@ static void add_event(struct perf_event *event, struct in_use *use)
 
 	counter = counter_of(event);
 	use->counters |= counter;
+	if (event->attr.precise_ip)
+		use->pebs |= counter;
 	if (!counter || event->attr.precise_ip || event->attr.branch_sample_type)
 		use->more = true;
 	if (!event->attr.exclude_guest && !is_watchdog(event)) {
 		use->standing = true;
-		tell_of_standing(event);
+		use->type = event->attr.type;
+		use->config = event->attr.config;
 	}
 }
 
@@ -241,6 +252,55 @@ u64 perf_used_counters(void)
 	return look_at_perf().counters;
 }
 
+/*
+ * An event that should count in guests stands while this one runs.  Nothing can refuse the
+ * event, so tell of it: of each kind once, and of the first few kinds.
+ */
+static void tell_of_standing(struct irq_work *work)
+{
+	static DEFINE_RAW_SPINLOCK(lock);
+	static struct {
+		u32	type;
+		u64	config;
+	} told[8];
+	static unsigned int nr_told;
+	const struct turn *t = container_of(work, struct turn, tell);
+	bool is_new;
+	unsigned int i;
+
+	raw_spin_lock(&lock);
+	for (i = 0; i < nr_told; i++)
+		if (told[i].type == t->told_type && told[i].config == t->told_config)
+			break;
+	is_new = i == nr_told && nr_told < ARRAY_SIZE(told);
+	if (is_new) {
+		told[i].type = t->told_type;
+		told[i].config = t->told_config;
+		nr_told++;
+	}
+	raw_spin_unlock(&lock);
+
+	if (is_new)
+		pr_info("event %#llx of perf, type %u, counts nothing while guests use their PMU\n",
+			t->told_config, t->told_type);
+}
+
+static void note_standing(struct turn *t)
+{
+	atomic_long_inc(&standing);
+	if (t->told_type == t->use.type && t->told_config == t->use.config)
+		return;
+
+	t->told_type = t->use.type;
+	t->told_config = t->use.config;
+	irq_work_queue(&t->tell);
+}
+
+static bool is_intel(void)
+{
+	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
+}
+
 /* Perf runs on this CPU in an interrupt, or in a task that is switched to. */
 static unsigned int interrupts_seen(void)
 {
@@ -248,6 +308,11 @@ static unsigned int interrupts_seen(void)
 
 	return seen->irq_call_count + seen->apic_timer_irqs + seen->apic_irq_work_irqs +
 	       seen->__nmi_count;
+}
+
+static u64 fixed_bits(void)
+{
+	return GENMASK_ULL(kvm_mediated_pmu_host.nr_fixed - 1, 0) << INTEL_PMC_IDX_FIXED;
 }
 
 static u32 counter_msr(unsigned int i)
@@ -277,67 +342,45 @@ static u64 read_counter(unsigned int i)
 	return native_read_pmc(INTEL_PMC_FIXED_RDPMC_BASE | (i - INTEL_PMC_IDX_FIXED));
 }
 
-/* Nothing of perf's is in the registers.  Have the global control at 0. */
-static void begin_idle(struct turn *t)
-{
-	u64 ctrl, status;
-
-	t->idle = true;
-	t->trusted = false;
-	t->use = (struct in_use){};
-	/* From here on, an NMI's handlers find perf stopped, or stop it. */
-	t->lent = true;
-	barrier();
-
-	ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
-	t->untouched = !ctrl && t->left && !t->ctrl_left && !READ_ONCE(t->framed);
-	t->left = true;
-	t->ctrl_left = 0;
-	if (t->untouched)
-		return;
-
-	if (ctrl)
-		pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, 0);
-	status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
-	if (status)
-		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
-}
-
 /*
  * Find out what perf uses, and its own global control.  What is known of the last turn holds
  * if perf has not run since.
  */
 static void look_at_host(struct turn *t)
 {
-	u64 ctrl;
+	static struct kvm_pmu no_guest;
+	int nr;
 
 	t->untouched = t->trusted && interrupts_seen() == t->known;
 
 	/* Only tracing can have perf write its control, and nothing else, without an interrupt. */
-	if (!t->untouched || !kvm_mediated_pmu_regs.ctrl_in_register) {
-		ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
-		if (!t->left || ctrl != t->ctrl_left) {
-			t->ctrl = ctrl;
-			t->untouched = false;
-		}
-	}
-	if (!t->untouched)
+	if (t->untouched && !kvm_mediated_pmu_regs.ctrl_in_register)
+		t->untouched = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl) == t->ctrl_left;
+	if (!t->untouched) {
 		t->use = look_at_perf();
-	standing += t->use.standing;
+		if (is_intel())
+			t->ctrl = perf_guest_get_msrs(&nr, &no_guest)[0].host;
+		else
+			t->ctrl = counter_bits;
+	}
+	if (unlikely(t->use.standing))
+		note_standing(t);
 }
 
 /*
- * No counter counts.  The NMI of an overflow that came just before is on its way, and perf
- * handles it as ever.  Keep one whose NMI does not come.
+ * No counter counts.  The NMI of an overflow that came just before is on its way.  Perf
+ * handles it as ever, and handle_first() that of a copy of the guest's.  Keep one of perf's
+ * whose NMI does not come.  The overflow of PEBS is a record, and has no NMI of its own.
  */
 static void settle_overflows(struct turn *t, unsigned int nmis)
 {
+	const u64 wait = (t->use.counters & ~t->use.pebs) | t->stay | OTHER_PMIS;
 	unsigned int tries;
 	u64 status = 0;
 
 	for (tries = 0; tries < SETTLE_TIME; tries++) {
 		status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
-		if (!(status & t->use.counters))
+		if (!(status & wait))
 			break;
 		/* The caller looks again. */
 		if (this_cpu_read(irq_stat.__nmi_count) != nmis)
@@ -345,7 +388,8 @@ static void settle_overflows(struct turn *t, unsigned int nmis)
 		udelay(1);
 	}
 
-	t->status = status & t->use.counters;
+	status &= counter_bits;
+	t->status |= status & t->use.counters;
 	if (status)
 		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
 }
@@ -372,36 +416,72 @@ static void save_host(struct turn *t)
 		t->fixed_ctr_ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.fixed_ctr_ctrl);
 }
 
-static void begin_beside(struct turn *t)
+/*
+ * Have the global control at 0, no overflow on its way, and what perf needs saved.
+ * @nmis: the number of NMIs before anything was looked at.
+ */
+static void stop_host(struct turn *t, unsigned int nmis)
 {
-	unsigned int nmis;
-
-	t->idle = false;
-	look_at_host(t);
-	if (t->use.more) {
-		host_pmu_stop();
-		t->framed = true;
-	}
-
 	/*
 	 * An NMI in between may have been perf's, which writes its control at the end, and may
 	 * have stopped an event.  Begin again, with what perf has now.
 	 */
 	for (;;) {
-		nmis = this_cpu_read(irq_stat.__nmi_count);
-		barrier();
 		pmu_wrmsr(kvm_mediated_pmu_regs.global_ctrl, 0);
 		settle_overflows(t, nmis);
-		save_host(t);
+		if (!t->idle)
+			save_host(t);
+		/* From here on, an NMI's handlers find perf stopped, or stop it. */
 		t->lent = true;
 		barrier();
 		if (likely(this_cpu_read(irq_stat.__nmi_count) == nmis))
 			break;
 		t->lent = false;
 		barrier();
+		nmis = this_cpu_read(irq_stat.__nmi_count);
+		barrier();
 		t->untouched = false;
-		t->use = look_at_perf();
+		if (!t->idle)
+			t->use = look_at_perf();
 	}
+}
+
+/* Nothing of perf's is in the registers. */
+static void begin_idle(struct turn *t)
+{
+	unsigned int nmis = this_cpu_read(irq_stat.__nmi_count);
+	u64 ctrl;
+
+	t->idle = true;
+	t->trusted = false;
+	t->use = (struct in_use){};
+	t->lent = true;
+	barrier();
+
+	ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
+	t->untouched = !ctrl && t->left && !t->ctrl_left &&
+		       this_cpu_read(irq_stat.__nmi_count) == nmis;
+	t->left = true;
+	t->ctrl_left = 0;
+	if (!t->untouched) {
+		t->lent = false;
+		barrier();
+		stop_host(t, nmis);
+	}
+}
+
+static void begin_beside(struct turn *t)
+{
+	unsigned int nmis = this_cpu_read(irq_stat.__nmi_count);
+
+	barrier();
+	t->idle = false;
+	look_at_host(t);
+	if (t->use.more) {
+		host_pmu_stop();
+		t->framed = true;
+	}
+	stop_host(t, nmis);
 }
 
 /**
@@ -419,11 +499,12 @@ bool perf_give_pmu_to_guest(void)
 	lockdep_assert_irqs_disabled();
 
 	t->pmi = false;
-	t->stay = 0;
+	t->status = 0;
 	if (host_cpu_context()->active_oncpu)
 		begin_beside(t);
 	else
 		begin_idle(t);
+	t->stay = 0;
 
 	return false;
 }
@@ -460,8 +541,7 @@ u64 perf_selectors_to_stay(u64 eventsels)
 			return 0;
 		t->stay = eventsels & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED);
 		if (kvm_mediated_pmu_host.nr_fixed)
-			t->stay |= GENMASK_ULL(kvm_mediated_pmu_host.nr_fixed - 1, 0)
-				   << INTEL_PMC_IDX_FIXED;
+			t->stay |= fixed_bits();
 		return eventsels;
 	}
 
@@ -484,8 +564,16 @@ bool perf_restores_pmu(void)
 }
 
 /**
- * perf_expect_pmi - the guest's status at the end of its turn
- * @status: its overflow bits
+ * perf_guest_status_bits - the bits of the overflow status that are a guest's during its turn
+ */
+u64 perf_guest_status_bits(void)
+{
+	return counter_bits;
+}
+
+/**
+ * perf_expect_pmi - a guest's overflows at the end of its turn, before they are cleared
+ * @status: those that have come during the turn, and interrupt
  *
  * AMD's NMI of an overflow may come a little after the VM-exit that follows it, when the
  * status does not show any more what it is for.
@@ -581,11 +669,6 @@ void perf_end_copies(void)
 
 /* ---- NMIs */
 
-static bool is_intel(void)
-{
-	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
-}
-
 static bool lvtpc_is_masked(void)
 {
 	return apic->read(APIC_LVTPC) & APIC_LVT_MASKED;
@@ -609,7 +692,10 @@ enum nmi_cause { OTHERS, HOSTS_OVERFLOW, COPYS_OVERFLOW, GUESTS_PMI };
 /* Hide the guest's PMU.  Return what the NMI is, as far as the PMU tells. */
 static enum nmi_cause hide_guest(struct turn *t)
 {
-	t->guest_status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	const u64 status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	const bool intel = is_intel();
+
+	t->guest_status = status & counter_bits;
 	if (t->guest_status)
 		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, t->guest_status);
 	if (kvm_mediated_pmu_regs.ctrl_in_register)
@@ -619,18 +705,16 @@ static enum nmi_cause hide_guest(struct turn *t)
 		t->framed = true;
 	}
 
-	if (!is_intel())
-		return t->guest_status || take_late_pmi(t) ? GUESTS_PMI : OTHERS;
-
-	if (!t->was_masked || t->guest_status & GLOBAL_STATUS_TRACE_TOPAPMI)
+	/* What is left of the status is perf's to see. */
+	if (intel && (!t->was_masked || status & OTHER_PMIS))
 		return OTHERS;
 	/* It did not come in time to be settled.  Perf is going to have one of its own. */
-	if (!t->idle && t->status && !t->guest_status) {
+	if (t->status && !t->guest_status) {
 		t->nmi_is_hosts = true;
 		return HOSTS_OVERFLOW;
 	}
 
-	return GUESTS_PMI;
+	return intel || t->guest_status || take_late_pmi(t) ? GUESTS_PMI : OTHERS;
 }
 
 /* After VM-exit the guest's status is KVM's, so only the mask tells whose an NMI is. */
@@ -668,6 +752,7 @@ static int handle_first(unsigned int type, struct pt_regs *regs)
 
 	if (cause == GUESTS_PMI) {
 		t->pmi = true;
+		t->late_pmi = false;
 		irq_work_queue(&t->work);
 	}
 	return NMI_HANDLED;
@@ -712,6 +797,14 @@ static void tell_of_pmi(struct irq_work *work)
 	host_ops->pmi();
 }
 
+static void init_turn(struct turn *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->told_type = ~0U;
+	t->work = IRQ_WORK_INIT_HARD(tell_of_pmi);
+	t->tell = IRQ_WORK_INIT_HARD(tell_of_standing);
+}
+
 /**
  * perf_set_mediated_ops - begin or end the time in which guests have turns
  * @ops: KVM's callbacks; NULL at the end
@@ -722,8 +815,13 @@ void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
 
 	if (ops) {
 		host_ops = ops;
+		counter_bits = GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
+		if (kvm_mediated_pmu_host.nr_fixed)
+			counter_bits |= fixed_bits();
+		if (kvm_mediated_pmu_host.metrics_mask)
+			counter_bits |= BIT_ULL(GLOBAL_STATUS_PERF_METRICS_OVF_BIT);
 		for_each_possible_cpu(cpu)
-			per_cpu(turn, cpu).work = IRQ_WORK_INIT_HARD(tell_of_pmi);
+			init_turn(&per_cpu(turn, cpu));
 		register_nmi_handler(NMI_LOCAL, handle_first, NMI_FLAG_FIRST, "kvm_pmu_first");
 		register_nmi_handler(NMI_LOCAL, handle_last, 0, "kvm_pmu_last");
 		return;
@@ -731,7 +829,9 @@ void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
 
 	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_first");
 	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_last");
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		irq_work_sync(&per_cpu(turn, cpu).work);
+		irq_work_sync(&per_cpu(turn, cpu).tell);
+	}
 	host_ops = NULL;
 }

@@ -19,6 +19,7 @@
 #include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
+#include <linux/workqueue.h>
 
 #include <asm/apic.h>
 #include <asm/hardirq.h>
@@ -140,13 +141,13 @@ static bool selector_on(void)
 
 static DEFINE_PER_CPU(unsigned int, nmis);
 static DEFINE_PER_CPU(u64, nmi_status);
-static bool expected;
+static int expected = -1;	/* the CPU that one is sent to */
 
 static int on_nmi(unsigned int type, struct pt_regs *regs)
 {
 	u64 status;
 
-	if (!READ_ONCE(expected))
+	if (READ_ONCE(expected) != smp_processor_id())
 		return NMI_DONE;
 	status = rd(status_msr) & BIT_ULL(event->hw.idx);
 	this_cpu_or(nmi_status, status);
@@ -160,11 +161,11 @@ static void take_an_nmi(void)
 {
 	unsigned int before = this_cpu_read(nmis), i;
 
-	WRITE_ONCE(expected, true);
+	WRITE_ONCE(expected, smp_processor_id());
 	apic->send_IPI(smp_processor_id(), NMI_VECTOR);
 	for (i = 0; i < 10000 && READ_ONCE(*this_cpu_ptr(&nmis)) == before; i++)
 		cpu_relax();
-	WRITE_ONCE(expected, false);
+	WRITE_ONCE(expected, -1);
 }
 
 /* ---- the checks of a CPU, on that CPU with IRQs off */
@@ -272,9 +273,9 @@ static void guest_only(void *unused)
 	if (!amd)
 		return;
 	host_pmu_stop();
-	/* One that perf does not use. */
+	/* One that perf does not use: that of a throttled event is off, but not 0. */
 	for (n = 0; n < AMD64_NUM_COUNTERS_CORE; n++)
-		if (!(rd(MSR_F15H_PERF_CTL + 2 * n) & ARCH_PERFMON_EVENTSEL_ENABLE))
+		if (!rd(MSR_F15H_PERF_CTL + 2 * n))
 			break;
 	if (n == AMD64_NUM_COUNTERS_CORE)
 		goto out;
@@ -306,54 +307,115 @@ static struct perf_event *make_event(unsigned int cpu)
 	return perf_event_create_kernel_counter(&attr, cpu, NULL, no_overflow, NULL);
 }
 
-static int on_cpu(unsigned int cpu)
+static cpumask_var_t allowed;
+
+/* Run on any CPU but this one, if there is another. */
+static int leave_cpu(unsigned int cpu)
 {
-	return set_cpus_allowed_ptr(current, cpumask_of(cpu));
+	cpumask_var_t others;
+	int error = 0;
+
+	if (!alloc_cpumask_var(&others, GFP_KERNEL))
+		return -ENOMEM;
+
+	cpumask_andnot(others, allowed, cpumask_of(cpu));
+	if (!cpumask_intersects(others, cpu_online_mask))
+		cpumask_andnot(others, cpu_online_mask, cpumask_of(cpu));
+	if (cpumask_intersects(others, cpu_online_mask))
+		error = set_cpus_allowed_ptr(current, others);
+	free_cpumask_var(others);
+
+	return error;
 }
+
+/* ---- a CPU that polls in idle takes calls without an interrupt: keep it busy */
+
+static bool busy, stop_spinning;
+
+static void spin(struct work_struct *unused)
+{
+	WRITE_ONCE(busy, true);
+	while (!READ_ONCE(stop_spinning))
+		cpu_relax();
+}
+
+static DECLARE_WORK(spin_work, spin);
+
+static void keep_busy(unsigned int cpu)
+{
+	unsigned int tries;
+
+	busy = false;
+	stop_spinning = false;
+	schedule_work_on(cpu, &spin_work);
+	/* If it does not get the CPU, the CPU is busy anyway. */
+	for (tries = 0; tries < 10000 && !READ_ONCE(busy); tries++)
+		udelay(1);
+}
+
+static void end_busy(void)
+{
+	WRITE_ONCE(stop_spinning, true);
+	cancel_work_sync(&spin_work);
+}
+
+/* Perf's work in a tick is seen by the interrupt, which is that of all such timers. */
+static struct hrtimer timer;
 
 static enum hrtimer_restart no_restart(struct hrtimer *unused)
 {
 	return HRTIMER_NORESTART;
 }
 
-/* Perf's work in a tick is seen by the interrupt, which is that of all such timers. */
+static void start_timer(void *unused)
+{
+	hrtimer_start(&timer, ms_to_ktime(1), HRTIMER_MODE_REL_PINNED_HARD);
+}
+
 static void check_timer(unsigned int cpu)
 {
-	unsigned int before = per_cpu(irq_stat, cpu).apic_timer_irqs, tries;
-	struct hrtimer timer;
+	const unsigned int *count = wrong == TICK ? &per_cpu(irq_stat, cpu).__nmi_count :
+						    &per_cpu(irq_stat, cpu).apic_timer_irqs;
+	unsigned int before = READ_ONCE(*count), tries;
 
-	hrtimer_init_on_stack(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	hrtimer_init(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 	timer.function = no_restart;
-	if (wrong == TICK)
-		local_irq_disable();
-	else
-		hrtimer_start(&timer, ms_to_ktime(1), HRTIMER_MODE_REL_PINNED);
-	for (tries = 0; tries < 1000; tries++) {
-		if (READ_ONCE(per_cpu(irq_stat, cpu).apic_timer_irqs) != before)
-			break;
+	smp_call_function_single(cpu, start_timer, NULL, 1);
+	for (tries = 0; tries < 1000 && READ_ONCE(*count) == before; tries++)
 		udelay(9);
-	}
 	verdict(TICK, tries < 1000);
-	if (wrong == TICK)
-		local_irq_enable();
 	hrtimer_cancel(&timer);
-	destroy_hrtimer_on_stack(&timer);
+}
+
+static void check_calls(unsigned int cpu)
+{
+	const unsigned int *count = wrong == CALL ? &per_cpu(irq_stat, cpu).__nmi_count :
+						    &per_cpu(irq_stat, cpu).irq_call_count;
+	unsigned int before;
+
+	smp_call_function_single(cpu, clear_ctrl, NULL, 1);
+	before = READ_ONCE(*count);
+	if (wrong != ENABLES) {
+		perf_event_disable(event);
+		perf_event_enable(event);
+		if (cpu != raw_smp_processor_id())
+			verdict(CALL, READ_ONCE(*count) != before);
+	}
+	smp_call_function_single(cpu, ctrl_is_set, NULL, 1);
 }
 
 static int check_cpu(unsigned int cpu)
 {
-	unsigned int other = cpumask_any_but(cpu_online_mask, cpu), n;
-	int error = 0;
+	int error = leave_cpu(cpu);
 
-	if (other < nr_cpu_ids)
-		error = on_cpu(other);
 	if (error)
 		return error;
 	event = make_event(cpu);
 	if (IS_ERR(event))
 		return PTR_ERR(event);
 	/* Pinned events of others may have all counters. */
-	if (READ_ONCE(event->state) == PERF_EVENT_STATE_ERROR) {
+	if (wrong != ACTIVE &&
+	    (READ_ONCE(event->state) != PERF_EVENT_STATE_ACTIVE || event->hw.idx < 0)) {
 		error = -EBUSY;
 		goto out;
 	}
@@ -361,25 +423,17 @@ static int check_cpu(unsigned int cpu)
 	if (wrong == ACTIVE)
 		goto out;
 
-	smp_call_function_single(cpu, clear_ctrl, NULL, 1);
-	if (wrong == CALL)
-		on_cpu(cpu);
-	n = per_cpu(irq_stat, cpu).irq_call_count;
-	if (wrong != ENABLES) {
-		perf_event_disable(event);
-		perf_event_enable(event);
-		if (other < nr_cpu_ids)
-			verdict(CALL, per_cpu(irq_stat, cpu).irq_call_count != n);
-	}
-	smp_call_function_single(cpu, ctrl_is_set, NULL, 1);
+	/* Alone, the work would keep its own CPU busy. */
+	if (cpu != raw_smp_processor_id())
+		keep_busy(cpu);
+	check_calls(cpu);
+	if (cpu != raw_smp_processor_id())
+		end_busy();
 
 	smp_call_function_single(cpu, stop_and_start, NULL, 1);
 	smp_call_function_single(cpu, nmi_while_stopped, NULL, 1);
 	smp_call_function_single(cpu, guest_only, NULL, 1);
-
-	error = on_cpu(cpu);
-	if (!error)
-		check_timer(cpu);
+	check_timer(cpu);
 out:
 	perf_event_release_kernel(event);
 	return error;
@@ -392,7 +446,6 @@ out:
 static const char *self_test(void)
 {
 	struct perf_event *first;
-	cpumask_var_t allowed;
 	unsigned int i;
 	int cpu, error;
 

@@ -9,6 +9,7 @@ u64 perf_route_pmi_to_guest(u32 lvtpc);
 u64 perf_used_counters(void);
 u64 perf_selectors_to_stay(u64 eventsels);
 bool perf_restores_pmu(void);
+u64 perf_guest_status_bits(void);
 void perf_expect_pmi(u64 status);
 void perf_end_copies(void);
 
