@@ -118,6 +118,8 @@ struct in_use {
  * @guest_status: the status that the first NMI handler has hidden
  * @guest_ctrl: the same for the global control, where the register holds the guest's
  * @was_masked: Intel's LVTPC was masked when the NMI came, so that it is a PMI
+ * @seen_status: the status at that time, between two turns
+ * @spare_nmi: an NMI without a cause may come, before @spare_nmi_end, in jiffies
  * @told_type: of the event that @tell is to tell of
  * @told_config: of that event
  * @tell: tells of an event that stands
@@ -146,6 +148,9 @@ struct turn {
 	u64		guest_status;
 	u64		guest_ctrl;
 	bool		was_masked;
+	u64		seen_status;
+	bool		spare_nmi;
+	unsigned long	spare_nmi_end;
 	bool		pmi;
 	bool		late_pmi;
 	unsigned long	late_pmi_end;
@@ -455,19 +460,23 @@ static void begin_idle(struct turn *t)
 	t->idle = true;
 	t->trusted = false;
 	t->use = (struct in_use){};
-	t->lent = true;
 	barrier();
 
 	ctrl = pmu_rdmsr(kvm_mediated_pmu_regs.global_ctrl);
-	t->untouched = !ctrl && t->left && !t->ctrl_left &&
-		       this_cpu_read(irq_stat.__nmi_count) == nmis;
+	t->untouched = !ctrl && t->left && !t->ctrl_left;
 	t->left = true;
 	t->ctrl_left = 0;
-	if (!t->untouched) {
-		t->lent = false;
+	if (t->untouched) {
+		t->lent = true;
 		barrier();
-		stop_host(t, nmis);
+		if (likely(this_cpu_read(irq_stat.__nmi_count) == nmis))
+			return;
+		/* The NMI's handler may have been perf's. */
+		t->lent = false;
+		t->untouched = false;
+		barrier();
 	}
+	stop_host(t, this_cpu_read(irq_stat.__nmi_count));
 }
 
 static void begin_beside(struct turn *t)
@@ -729,6 +738,7 @@ static enum nmi_cause look_for_late_pmi(struct turn *t)
 		return OTHERS;
 
 	status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
+	t->seen_status = status;
 	if (!status)
 		return GUESTS_PMI;
 
@@ -747,8 +757,12 @@ static int handle_first(unsigned int type, struct pt_regs *regs)
 		cause = hide_guest(t);
 	else if (ours)
 		cause = look_for_late_pmi(t);
-	if (cause == OTHERS)
-		return NMI_DONE;
+	if (cause == OTHERS) {
+		if (!t->spare_nmi || t->was_masked)
+			return NMI_DONE;
+		t->spare_nmi = false;
+		return time_before_eq(jiffies, t->spare_nmi_end) ? NMI_HANDLED : NMI_DONE;
+	}
 
 	if (cause == GUESTS_PMI) {
 		t->pmi = true;
@@ -760,7 +774,8 @@ static int handle_first(unsigned int type, struct pt_regs *regs)
 
 /*
  * Perf's handler clears all overflows and unmasks LVTPC, but does not run while perf has no
- * event at all.  If it has run, a counter of the host's has overflowed since.
+ * event at all.  If it has run, a counter has overflowed since, and has its NMI on the way.
+ * After an NMI without an overflow that cannot be told for sure, so that NMI may come, too.
  */
 static void unmask_lvtpc(struct turn *t)
 {
@@ -768,10 +783,13 @@ static void unmask_lvtpc(struct turn *t)
 
 	if (!t->lent) {
 		status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
-		if (status & ~t->stay)
+		if (status & ~t->stay || (t->seen_status && !(status & t->seen_status)))
 			return;
-		if (status)
+		if (status) {
 			pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
+			t->spare_nmi = true;
+			t->spare_nmi_end = jiffies + LATE_PMI;
+		}
 	}
 	apic->write(APIC_LVTPC, APIC_DM_NMI);
 }
