@@ -102,7 +102,9 @@ struct in_use {
  * @lent: the registers are the guest's
  * @framed: perf is stopped
  * @idle: perf had no active event
- * @left: the global control was left at @ctrl_left, and perf's own is @ctrl
+ * @left: the global control was left at @ctrl_left
+ * @ctrl: perf's own global control
+ * @ctrl_left: what the last turn has left there
  * @untouched: perf has not written a register since the last turn
  * @nmi_is_hosts: perf is owed an NMI that came during the turn
  * @use: what perf uses
@@ -119,12 +121,14 @@ struct in_use {
  * @guest_ctrl: the same for the global control, where the register holds the guest's
  * @was_masked: Intel's LVTPC was masked when the NMI came, so that it is a PMI
  * @seen_status: the status at that time, between two turns
- * @spare_nmi: an NMI without a cause may come, before @spare_nmi_end, in jiffies
+ * @spare_nmi: an NMI without a cause may come
+ * @spare_nmi_end: until when, in jiffies
  * @told_type: of the event that @tell is to tell of
  * @told_config: of that event
  * @tell: tells of an event that stands
  * @pmi: a PMI of the guest has arrived during the turn
- * @late_pmi: one has yet to arrive, before @late_pmi_end, in jiffies
+ * @late_pmi: one has yet to arrive
+ * @late_pmi_end: until when, in jiffies
  * @work: tells KVM of a PMI
  */
 struct turn {
