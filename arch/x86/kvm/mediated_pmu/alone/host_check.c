@@ -46,18 +46,14 @@ static unsigned int count_metrics(void)
 	return nr;
 }
 
-/* CPUs whose PEBS may still write into a guest's memory: perf stops it at each VM-entry. */
+/* Intel's CPUs whose PEBS may still write into a guest's memory: perf stops it at each VM-entry. */
 static bool pebs_reaches_guests(void)
 {
-	static struct kvm_pmu no_guest;
 	struct perf_guest_switch_msr *msrs;
 	int nr = 0;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL)
-		return false;
-
 	preempt_disable();
-	msrs = perf_guest_get_msrs(&nr, &no_guest);
+	msrs = host_guest_msrs(&nr);
 	preempt_enable();
 
 	return nr == 2 && msrs[1].msr == MSR_IA32_PEBS_ENABLE;

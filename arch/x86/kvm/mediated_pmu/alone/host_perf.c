@@ -56,8 +56,34 @@
 /* An overflow's NMI comes within less, on any CPU of which this is known.  Microseconds. */
 #define SETTLE_TIME	50
 
-/* Also of AMD's, as perf_expect_pmi() is for them. */
-#define LATE_PMI	1	/* jiffies */
+/* How long an NMI that was announced may take, in jiffies. */
+#define LATE_NMI	1
+
+/**
+ * struct late_nmi - an NMI that may come when nothing tells any more what it is for
+ * @expected: it has not come
+ * @end: until when it may, in jiffies
+ */
+struct late_nmi {
+	bool		expected;
+	unsigned long	end;
+};
+
+static void expect_nmi(struct late_nmi *nmi)
+{
+	nmi->end = jiffies + LATE_NMI;
+	nmi->expected = true;
+}
+
+/* Return whether an NMI that has come may be this one. */
+static bool take_nmi(struct late_nmi *nmi)
+{
+	if (!nmi->expected)
+		return false;
+
+	nmi->expected = false;
+	return time_before_eq(jiffies, nmi->end);
+}
 
 struct pmu *host_pmu;
 
@@ -121,14 +147,12 @@ struct in_use {
  * @guest_ctrl: the same for the global control, where the register holds the guest's
  * @was_masked: Intel's LVTPC was masked when the NMI came, so that it is a PMI
  * @seen_status: the status at that time, between two turns
- * @spare_nmi: an NMI without a cause may come
- * @spare_nmi_end: until when, in jiffies
+ * @spare_nmi: one that may follow where LVTPC had to be unmasked
  * @told_type: of the event that @tell is to tell of
  * @told_config: of that event
  * @tell: tells of an event that stands
  * @pmi: a PMI of the guest has arrived during the turn
- * @late_pmi: one has yet to arrive
- * @late_pmi_end: until when, in jiffies
+ * @late_pmi: one of AMD's that has yet to arrive
  * @work: tells KVM of a PMI
  */
 struct turn {
@@ -153,11 +177,9 @@ struct turn {
 	u64		guest_ctrl;
 	bool		was_masked;
 	u64		seen_status;
-	bool		spare_nmi;
-	unsigned long	spare_nmi_end;
+	struct late_nmi	spare_nmi;
 	bool		pmi;
-	bool		late_pmi;
-	unsigned long	late_pmi_end;
+	struct late_nmi	late_pmi;
 	struct irq_work	work;
 	u32		told_type;
 	u64		told_config;
@@ -173,7 +195,7 @@ static u64 counter_of(const struct perf_event *event)
 {
 	int i = event->hw.idx;
 
-	if (i < 0 || i >= X86_PMC_IDX_MAX)
+	if (i < 0)
 		return 0;
 	if (i >= INTEL_PMC_IDX_METRIC_BASE && i <= INTEL_PMC_IDX_METRIC_END)
 		return SLOTS;
@@ -195,14 +217,13 @@ static bool is_watchdog(const struct perf_event *event)
  * The counter of a stopped event matters until its value has been taken: an event that is
  * throttled goes on from there.
  */
-static void add_event(struct perf_event *event, struct in_use *use)
+static void add_event(struct perf_event *event, void *data)
 {
 	const int taken = PERF_HES_STOPPED | PERF_HES_UPTODATE;
+	struct in_use *use = data;
 	u64 counter;
 
-	/* A sibling may be another PMU's, or software's. */
-	if (event->state != PERF_EVENT_STATE_ACTIVE || event->pmu != host_pmu ||
-	    (event->hw.state & taken) == taken)
+	if ((event->hw.state & taken) == taken)
 		return;
 
 	counter = counter_of(event);
@@ -218,33 +239,14 @@ static void add_event(struct perf_event *event, struct in_use *use)
 	}
 }
 
-static void add_events(struct list_head *leaders, struct in_use *use)
-{
-	struct perf_event *leader, *sibling;
-
-	list_for_each_entry(leader, leaders, active_list) {
-		add_event(leader, use);
-		for_each_sibling_event(sibling, leader)
-			add_event(sibling, use);
-	}
-}
-
 static struct in_use look_at_perf(void)
 {
-	typeof(host_cpu_context()) cpu = host_cpu_context();
 	struct in_use use = {};
 
 	lockdep_assert_irqs_disabled();
 
-	if (!cpu->active_oncpu)
-		return use;
-
-	add_events(&host_cpu_lists(cpu)->pinned_active, &use);
-	add_events(&host_cpu_lists(cpu)->flexible_active, &use);
-	if (host_task_lists(cpu)) {
-		add_events(&host_task_lists(cpu)->pinned_active, &use);
-		add_events(&host_task_lists(cpu)->flexible_active, &use);
-	}
+	if (host_cpu_context()->active_oncpu)
+		host_look_at_all(add_event, &use);
 
 	return use;
 }
@@ -321,7 +323,7 @@ static unsigned int interrupts_seen(void)
 
 static u64 fixed_bits(void)
 {
-	return GENMASK_ULL(kvm_mediated_pmu_host.nr_fixed - 1, 0) << INTEL_PMC_IDX_FIXED;
+	return (BIT_ULL(kvm_mediated_pmu_host.nr_fixed) - 1) << INTEL_PMC_IDX_FIXED;
 }
 
 static u32 counter_msr(unsigned int i)
@@ -357,7 +359,6 @@ static u64 read_counter(unsigned int i)
  */
 static void look_at_host(struct turn *t)
 {
-	static struct kvm_pmu no_guest;
 	int nr;
 
 	t->untouched = t->trusted && interrupts_seen() == t->known;
@@ -368,7 +369,7 @@ static void look_at_host(struct turn *t)
 	if (!t->untouched) {
 		t->use = look_at_perf();
 		if (is_intel())
-			t->ctrl = perf_guest_get_msrs(&nr, &no_guest)[0].host;
+			t->ctrl = host_guest_msrs(&nr)[0].host;
 		else
 			t->ctrl = counter_bits;
 	}
@@ -552,9 +553,7 @@ u64 perf_selectors_to_stay(u64 eventsels)
 	if (t->idle) {
 		if (t->framed)
 			return 0;
-		t->stay = eventsels & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED);
-		if (kvm_mediated_pmu_host.nr_fixed)
-			t->stay |= fixed_bits();
+		t->stay = (eventsels & ~BIT_ULL(KVM_MEDIATED_PMU_FIXED)) | fixed_bits();
 		return eventsels;
 	}
 
@@ -595,11 +594,8 @@ void perf_expect_pmi(u64 status)
 {
 	struct turn *t = this_cpu_ptr(&turn);
 
-	if (!status || t->pmi || boot_cpu_data.x86_vendor != X86_VENDOR_AMD)
-		return;
-
-	t->late_pmi_end = jiffies + LATE_PMI;
-	t->late_pmi = true;
+	if (status && !t->pmi && !is_intel())
+		expect_nmi(&t->late_pmi);
 }
 
 static void restore_host(struct turn *t)
@@ -687,16 +683,6 @@ static bool lvtpc_is_masked(void)
 	return apic->read(APIC_LVTPC) & APIC_LVT_MASKED;
 }
 
-/* An NMI of AMD's that was announced. */
-static bool take_late_pmi(struct turn *t)
-{
-	if (!t->late_pmi)
-		return false;
-
-	t->late_pmi = false;
-	return time_before_eq(jiffies, t->late_pmi_end);
-}
-
 /*
  * COPYS_OVERFLOW: of a counter that is left on, and counts because perf has enabled all.
  */
@@ -727,7 +713,7 @@ static enum nmi_cause hide_guest(struct turn *t)
 		return HOSTS_OVERFLOW;
 	}
 
-	return intel || t->guest_status || take_late_pmi(t) ? GUESTS_PMI : OTHERS;
+	return intel || t->guest_status || take_nmi(&t->late_pmi) ? GUESTS_PMI : OTHERS;
 }
 
 /* After VM-exit the guest's status is KVM's, so only the mask tells whose an NMI is. */
@@ -736,7 +722,7 @@ static enum nmi_cause look_for_late_pmi(struct turn *t)
 	u64 status;
 
 	if (!is_intel())
-		return take_late_pmi(t) ? GUESTS_PMI : OTHERS;
+		return take_nmi(&t->late_pmi) ? GUESTS_PMI : OTHERS;
 
 	if (!t->was_masked)
 		return OTHERS;
@@ -761,16 +747,12 @@ static int handle_first(unsigned int type, struct pt_regs *regs)
 		cause = hide_guest(t);
 	else if (ours)
 		cause = look_for_late_pmi(t);
-	if (cause == OTHERS) {
-		if (!t->spare_nmi || t->was_masked)
-			return NMI_DONE;
-		t->spare_nmi = false;
-		return time_before_eq(jiffies, t->spare_nmi_end) ? NMI_HANDLED : NMI_DONE;
-	}
+	if (cause == OTHERS)
+		return !t->was_masked && take_nmi(&t->spare_nmi) ? NMI_HANDLED : NMI_DONE;
 
 	if (cause == GUESTS_PMI) {
 		t->pmi = true;
-		t->late_pmi = false;
+		t->late_pmi.expected = false;
 		irq_work_queue(&t->work);
 	}
 	return NMI_HANDLED;
@@ -791,8 +773,7 @@ static void unmask_lvtpc(struct turn *t)
 			return;
 		if (status) {
 			pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
-			t->spare_nmi = true;
-			t->spare_nmi_end = jiffies + LATE_PMI;
+			expect_nmi(&t->spare_nmi);
 		}
 	}
 	apic->write(APIC_LVTPC, APIC_DM_NMI);
@@ -837,9 +818,7 @@ void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
 
 	if (ops) {
 		host_ops = ops;
-		counter_bits = GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
-		if (kvm_mediated_pmu_host.nr_fixed)
-			counter_bits |= fixed_bits();
+		counter_bits = GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0) | fixed_bits();
 		if (kvm_mediated_pmu_host.metrics_mask)
 			counter_bits |= BIT_ULL(GLOBAL_STATUS_PERF_METRICS_OVF_BIT);
 		for_each_possible_cpu(cpu)

@@ -58,7 +58,6 @@ static bool bad[CHECKS], made[CHECKS];
 
 static bool amd;
 static u32 ctrl_msr, status_msr, set_msr, clear_msr;
-static struct kvm_pmu *no_guest;
 static struct perf_event *event;
 
 static void verdict(unsigned int check, bool good)
@@ -69,52 +68,30 @@ static void verdict(unsigned int check, bool good)
 
 /* ---- what perf has */
 
-/* Count the events of the PMU that are active, and note whether ours is among them. */
-static void look_at(struct perf_event *active, bool *found, int *nr)
+struct found {
+	bool	ours;
+	int	nr;
+};
+
+static void count_event(struct perf_event *active, void *data)
 {
-	if (active->state != PERF_EVENT_STATE_ACTIVE || active->pmu != host_pmu)
-		return;
-	*found |= active == event;
-	++*nr;
-}
+	struct found *found = data;
 
-static void look_at_list(struct list_head *list, bool *found, int *nr)
-{
-	struct perf_event *leader, *sibling;
-
-	list_for_each_entry(leader, list, active_list) {
-		look_at(leader, found, nr);
-		for_each_sibling_event(sibling, leader)
-			look_at(sibling, found, nr);
-	}
-}
-
-static bool walk(int *nr)
-{
-	typeof(host_cpu_context()) cpu = host_cpu_context();
-	bool found = false;
-
-	*nr = 0;
-	look_at_list(&host_cpu_lists(cpu)->pinned_active, &found, nr);
-	look_at_list(&host_cpu_lists(cpu)->flexible_active, &found, nr);
-	if (host_task_lists(cpu)) {
-		look_at_list(&host_task_lists(cpu)->pinned_active, &found, nr);
-		look_at_list(&host_task_lists(cpu)->flexible_active, &found, nr);
-	}
-	return found;
+	found->ours |= active == event;
+	found->nr++;
 }
 
 static u64 expected_ctrl(void)
 {
-	struct x86_pmu_capability cap;
 	struct perf_guest_switch_msr *msrs;
+	struct x86_pmu_capability cap;
 	int n = 0;
 
 	if (amd) {
 		perf_get_x86_pmu_capability(&cap);
 		return BIT_ULL(cap.num_counters_gp) - 1;
 	}
-	msrs = perf_guest_get_msrs(&n, no_guest);
+	msrs = host_guest_msrs(&n);
 	return n ? msrs[0].host : 0;
 }
 
@@ -174,17 +151,18 @@ static void look(void *unused)
 {
 	u32 selector = event->hw.idx >= INTEL_PMC_IDX_FIXED ? MSR_ARCH_PERFMON_FIXED_CTR_CTRL :
 							      event->hw.config_base;
-	int nr;
+	struct found found = {};
 	u64 value;
 
+	host_look_at_all(count_event, &found);
 	/* Events of other PMUs may be counted, too, but not fewer. */
-	verdict(ACTIVE, walk(&nr) && host_cpu_context()->active_oncpu >= nr);
+	verdict(ACTIVE, found.ours && host_cpu_context()->active_oncpu >= found.nr);
 	if (wrong == ACTIVE)
 		return;
 	value = rd(selector);
 	if (wrong == FOUND)
 		wrmsrl(selector, 0);
-	verdict(FOUND, walk(&nr) && selector_on());
+	verdict(FOUND, found.ours && selector_on());
 	wrmsrl(selector, value);
 
 	value = rd(ctrl_msr);
@@ -391,17 +369,23 @@ static void check_calls(unsigned int cpu)
 {
 	const unsigned int *count = wrong == CALL ? &per_cpu(irq_stat, cpu).__nmi_count :
 						    &per_cpu(irq_stat, cpu).irq_call_count;
+	/* Alone, a CPU calls itself without an interrupt, and the work would keep it busy. */
+	const bool remote = cpu != raw_smp_processor_id();
 	unsigned int before;
 
+	if (remote)
+		keep_busy(cpu);
 	smp_call_function_single(cpu, clear_ctrl, NULL, 1);
 	before = READ_ONCE(*count);
 	if (wrong != ENABLES) {
 		perf_event_disable(event);
 		perf_event_enable(event);
-		if (cpu != raw_smp_processor_id())
+		if (remote)
 			verdict(CALL, READ_ONCE(*count) != before);
 	}
 	smp_call_function_single(cpu, ctrl_is_set, NULL, 1);
+	if (remote)
+		end_busy();
 }
 
 static int check_cpu(unsigned int cpu)
@@ -423,13 +407,7 @@ static int check_cpu(unsigned int cpu)
 	if (wrong == ACTIVE)
 		goto out;
 
-	/* Alone, the work would keep its own CPU busy. */
-	if (cpu != raw_smp_processor_id())
-		keep_busy(cpu);
 	check_calls(cpu);
-	if (cpu != raw_smp_processor_id())
-		end_busy();
-
 	smp_call_function_single(cpu, stop_and_start, NULL, 1);
 	smp_call_function_single(cpu, nmi_while_stopped, NULL, 1);
 	smp_call_function_single(cpu, guest_only, NULL, 1);
@@ -459,11 +437,6 @@ static const char *self_test(void)
 
 	if (!alloc_cpumask_var(&allowed, GFP_KERNEL))
 		return ERR_PTR(-ENOMEM);
-	no_guest = kzalloc(sizeof(*no_guest), GFP_KERNEL);
-	if (!no_guest) {
-		free_cpumask_var(allowed);
-		return ERR_PTR(-ENOMEM);
-	}
 	cpumask_copy(allowed, current->cpus_ptr);
 
 	if (wrong == NMI_FIRST)
@@ -490,8 +463,6 @@ static const char *self_test(void)
 	unregister_nmi_handler(NMI_LOCAL, "kvm_pmu_self_test");
 out:
 	free_cpumask_var(allowed);
-	kfree(no_guest);
-	no_guest = NULL;
 	if (error)
 		return ERR_PTR(error);
 	for (i = 1; i < CHECKS; i++)
