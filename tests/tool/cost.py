@@ -95,15 +95,32 @@ def _measure(tests, logs):
     return found
 
 
-def main():
-    found = measure(kinds())
+def judge(limits, bases):
+    """Print a result for each limit, in KTAP; return the exit status.
+
+    limits      a function of a vendor, one of the bases and check(good, what), which it calls for each limit;
+                what has not been measured is a KeyError
+    """
     results = []
 
     def check(good, what):
         results.append(good)
         print("%s %d - %s" % ("ok" if good else "not ok", len(results), what))
 
-    def beside(vendor, base):
+    for vendor in ("intel", "amd"):
+        for base in bases:
+            try:
+                limits(vendor, base, check)
+            except KeyError as missing:
+                check(False, "%s: no measurement of %s" % (vendor, "/".join(missing.args[0])))
+    print("1..%d" % len(results))
+    return 0 if results and all(results) else 1
+
+
+def main():
+    found = measure(kinds())
+
+    def beside(vendor, base, check):
         ours, stock = [{how: found[vendor, variant, how] for how in WORK} for variant in (base, base + "-stock")]
         for how in ("idle", "active", "near", "event", "sample", "pmi"):
             most = 1.01 if how in ("near", "pmi") else 1
@@ -122,7 +139,7 @@ def main():
               "%s, %s, mediated, active: %.2f times idle, %.2f accesses"
               % (vendor, base, mediated["active"][0] / mediated["idle"][0], mediated["active"][1]))
 
-    def watched(vendor, base):
+    def watched(vendor, base, check):
         perf, ours, off = [{how: found[vendor, variant, how] for how in WORK}
                            for variant in (base + "-watchdog", base + "-mediated-watchdog", base + "-mediated")]
         idle = ours["idle"]
@@ -150,24 +167,20 @@ def main():
                   "%s, %s, nmi_watchdog=1, %s: mediated %d instructions, %.2f accesses; perf-based %d, %.2f: %.2f times"
                   % ((vendor, base, how) + now + before + (now[0] / before[0],)))
 
-    def fewer(vendor, base):
+    def fewer(vendor, base, check):
         for how in ("rdpmc", "control"):
             before, now = (found[vendor, base + kind + "-fewer", how] for kind in ("", "-mediated"))
             check(now[0] <= 0.4 * before[0] and now[1] <= 3.1,
                   "%s, %s, fewer counters, %s: mediated %d instructions, %.2f accesses; perf-based %d, %.2f: %.2f times"
                   % ((vendor, base, how) + now + before + (now[0] / before[0],)))
 
-    for vendor in ("intel", "amd"):
-        for base in BASES:
-            try:
-                beside(vendor, base)
-                if base in MEDIATED:
-                    watched(vendor, base)
-                    fewer(vendor, base)
-            except KeyError as missing:
-                check(False, "%s: no measurement of %s" % (vendor, "/".join(missing.args[0])))
-    print("1..%d" % len(results))
-    return 0 if results and all(results) else 1
+    def limits(vendor, base, check):
+        beside(vendor, base, check)
+        if base in MEDIATED:
+            watched(vendor, base, check)
+            fewer(vendor, base, check)
+
+    return judge(limits, BASES)
 
 
 if __name__ == "__main__":
