@@ -19,8 +19,9 @@ import time
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
+from choose import SHARES           # noqa: E402
 from kvmpmu import built_bases      # noqa: E402
 from ktap import Results            # noqa: E402
 
@@ -162,9 +163,11 @@ def main():
         check(results(out) == ["ok 1 - " + first, "ok 2 - " + second] and out.splitlines()[2] == "# matrix: none, 0 of 2 tests",
               "none of the matrix: the output says so", out, err)
         status, out, err, _ = run(place, "works")
-        check(not status and re.search(r"^# matrix: share [1-9] of [1-9] "
-                                       r"\((commit [0-9a-f]{12}|no commit)\), [02] of 2 tests$",
-                                       out, re.M) is not None,
+        named = re.search(r"^# matrix: share (\d+) of (\d+) \((?:commit ([0-9a-f]{12})|no commit)\), [02] of 2 tests$", out, re.M)
+        head = subprocess.run(["git", "-C", TOP, "rev-parse", "-q", "--verify", "HEAD"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+        check(not status and named is not None and int(named[2]) == SHARES and (named[3] or "") == head[:12]
+              and int(named[1]) == int(head or "0", 16) % SHARES + 1,
               "a share of the matrix: the output says which", out, err)
 
         with open(os.path.join(place, "list"), "w") as out:
