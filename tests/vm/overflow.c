@@ -94,6 +94,36 @@ static void by_enabling(bool fixed)
 	s.interrupted = false;
 }
 
+/*
+ * An emulated instruction overflows a counter and sends an interrupt: both are due at once.  The NMI
+ * goes first, so that its handler finds the instruction after the overflow.  AMD's counters count the
+ * VM-entry that injects the interrupt, and overflow there in their turn.
+ */
+static void with_an_interrupt(void)
+{
+	unsigned int late = 0, overflows = 0;
+	uint64_t to, all;
+
+	vm_seen.fixed_vector = false;
+	vm_gate(VM_IRQ, vm_irq_entry, 3);
+	vm_body(&body, "nop*9 ipi-self nop*40");
+	s.body = &body;
+	s.n = 1;
+	s.counter[0] = (struct vm_counter) { .event = VM_INSNS, .privilege = VM_KERNEL, .interrupt = true };
+	vm_measure(&vm, &s);
+	all = s.counter[0].value;
+	for (to = 13; to + TAIL <= all; to++) {
+		s.counter[0].start = -to;
+		vm_measure(&vm, &s);
+		overflows += vm_seen.pmis;
+		late += vm_seen.pmis && vm_seen.pmi[0].rip == (uint64_t)vm_irq_entry;
+	}
+	check(overflows > 20, "beside an interrupt: %u overflows", overflows);
+	check_equal("beside an interrupt: PMIs after it", late, vm_seen.amd && vm_seen.mediated,
+		    "only that of the VM-entry with the interrupt");
+	vm_gate(VM_IRQ, vm_irq_entry, 1);
+}
+
 static void sweep(unsigned int row)
 {
 	struct vm_counter counter = {
@@ -176,6 +206,7 @@ int main(void)
 	by_enabling(false);
 	if (!vm_seen.amd)
 		by_enabling(true);
+	with_an_interrupt();
 	vm_close(&vm);
 	return check_done();
 }

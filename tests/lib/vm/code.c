@@ -34,6 +34,7 @@ static const struct word {
 	  .kernel_only = true },
 	{ .name = "ipi-hlt", .code = "b930080000 b841000000 31d2 0f30* fb f4* fa",
 	  .kernel_only = true },
+	{ .name = "ipi-self", .code = "fb b930080000 b841000000 31d2 0f30* fa", .kernel_only = true },
 	{ .name = "loop", .op = VM_OP_LOOP, .kernel_only = true },
 	{ .name = "cpuids", .op = VM_OP_CPUIDS, .kernel_only = true },
 	{ .name = "hook", .op = VM_OP_HOOK, .kernel_only = true },

@@ -27,6 +27,7 @@
  *	ipi		an IPI to a CPU that does not exist
  *	deadline	WRMSR of the APIC timer's deadline
  *	ipi-hlt		an IPI to itself, and HLT
+ *	ipi-self	an IPI to itself, with interrupts on until the instruction after it
  * Loops; a loop takes its length from the next element of the body's loop[]:
  *	loop		2 * length + 1 instructions
  *	cpuids		length CPUIDs; no PMI may come in between
