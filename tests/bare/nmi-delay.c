@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * NMIs that come late (nmi_delay=100): that many ticks after the instruction that overflows, as the
- * LVT entry was at the overflow.
+ * LVT entry was at the overflow.  And NMIs of the magic instruction.
  */
 #include "shared.h"
 #include "svm.h"
@@ -89,6 +89,29 @@ static void delays(void)
 	is(left, 1000 - DELAY, "REP: one tick per iteration");
 }
 
+#define NMI(ticks)	"movabs $0x4b564d504d550007, %rax\n mov $" #ticks ", %ecx\n xchg %bx, %bx\n "
+CODE(nmi_0, NMI(0) "nmi_0_end: .rept 10\n nop\n .endr");
+CODE(nmi_7, NMI(7) "nmi_7_end: .rept 10\n nop\n .endr");
+extern char nmi_0_end[], nmi_7_end[];
+
+/* The NMI of the magic instruction, which is nobody's overflow. */
+static void asked_for(void)
+{
+	u64 pmis = mark_read(TRUTH_PMIS);
+
+	arm(APIC_DM_NMI, 1000);
+	run(nmi_0, 0);
+	is(cpu()->pmi.count, 1, "NMI(0): one");
+	is(cpu()->pmi.rip, (u64)nmi_0_end, "NMI(0): right after the instruction");
+	arm(APIC_DM_NMI, 1000);
+	run(nmi_7, 0);
+	is(cpu()->pmi.count, 1, "NMI(7): one");
+	is(cpu()->pmi.rip, (u64)nmi_7_end + 7, "NMI(7): after seven ticks");
+	is(cpu()->pmi.status, 0, "NMI(7): no status");
+	is(cpu()->pmi.lvt & APIC_LVT_MASKED, 0, "NMI(7): the LVT entry is not masked");
+	is(mark_read(TRUTH_PMIS) - pmis, 0, "NMI(7): no PMI");
+}
+
 /* The guest's counter overflows, and the NMI comes in the host. */
 static void late(void)
 {
@@ -151,5 +174,6 @@ static void late(void)
 void test(void)
 {
 	delays();
+	asked_for();
 	late();
 }

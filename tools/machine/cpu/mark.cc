@@ -269,6 +269,12 @@ void bx_mark_boundary(void)
     BX_PANIC(("perfmon: cannot save the state in %s", dir));
 }
 
+// the icount that many ticks after the instruction in flight
+static Bit64u after_this(BX_CPU_C *cpu, Bit64u ticks)
+{
+  return cpu->icount + 1 + ((ticks > BX_MAX_BIT64U / 2) ? BX_MAX_BIT64U / 2 : ticks);
+}
+
 // Returns whether *rax has to be written to RAX.
 bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax)
 {
@@ -292,7 +298,10 @@ bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax)
     return false;
   case BX_MARK_SMI:
     give_handler(cpu);
-    cpu->pmu.send_smi(rcx);
+    cpu->pmu.expect_smi(after_this(cpu, rcx));
+    return false;
+  case BX_MARK_NMI:
+    cpu->pmu.expect_nmi(after_this(cpu, rcx));
     return false;
   default:
     BX_ERROR(("mark: unknown operation %u", op));

@@ -44,7 +44,8 @@ enum {
   BX_MARK_SAY   = 3,    // RCX: stream, RDX: up to 8 characters; write lines to the verdict file
   BX_MARK_OFF   = 4,    // RCX: exit status; switch the machine off
   BX_MARK_SAVE  = 5,    // save the machine's state after this instruction
-  BX_MARK_SMI   = 6     // RCX: ticks after this instruction until an SMI reaches this CPU
+  BX_MARK_SMI   = 6,    // RCX: ticks after this instruction until an SMI reaches this CPU
+  BX_MARK_NMI   = 7     // likewise, an NMI
 };
 
 // counts of BX_MARK_READ

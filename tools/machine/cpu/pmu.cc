@@ -592,7 +592,11 @@ void bx_pmu_c::send_nmi(void)
 
   // If the instruction in flight has retired, the overflow is in its tick, which is
   // still to come; otherwise it is in the tick before.
-  Bit64u at = cpu->icount + (cpu->icount == early_icount) + nmi_delay;
+  expect_nmi(cpu->icount + (cpu->icount == early_icount) + nmi_delay);
+}
+
+void bx_pmu_c::expect_nmi(Bit64u at)
+{
   for (unsigned n=0; n < BX_PMU_NMIS; n++) {
     if (nmi_at[n] != BX_MAX_BIT64U) continue;
     nmi_at[n] = at;
@@ -601,11 +605,10 @@ void bx_pmu_c::send_nmi(void)
   }
 }
 
-void bx_pmu_c::send_smi(Bit64u delay)
+void bx_pmu_c::expect_smi(Bit64u at)
 {
-  if (delay > BX_MAX_BIT64U / 2) delay = BX_MAX_BIT64U / 2;
-  smi_at = cpu->icount + 1 + delay;
-  expect(smi_at);
+  smi_at = at;
+  expect(at);
 }
 
 // the icount at which the first SMI or NMI arrives

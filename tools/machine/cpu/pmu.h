@@ -267,8 +267,9 @@ public:
 
   // the interrupt of an overflow, if the LVT entry makes it an NMI
   void send_nmi(void);
-  // send an SMI that arrives delay ticks after the instruction in flight
-  void send_smi(Bit64u delay);
+  // an SMI, which replaces one under way, or an NMI arrives at that icount
+  void expect_smi(Bit64u at);
+  void expect_nmi(Bit64u at);
   // n ticks pass while the CPU is halted, and its icount does not change
   void halted(Bit32u n);
   bool under_way(void) const { return arrival() != BX_MAX_BIT64U; }
