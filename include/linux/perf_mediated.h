@@ -57,6 +57,9 @@ void perf_take_pmu_from_guest(void);
 void perf_guest_handle_mediated_pmi(void);
 bool perf_mediated_host_waits(void);
 
+/* By the architecture. */
+void perf_mediated_wait_for_pmi(void);
+
 /* For the watchdog. */
 void perf_mediated_watchdog_beat(void);
 

@@ -106,6 +106,9 @@ bool perf_give_pmu_to_guest(void)
 		perf_pmu_disable(mediated_pmus[i]);
 	__this_cpu_write(nr_held, nr);
 
+	if (events != PERF_HOST_NONE)
+		perf_mediated_wait_for_pmi();
+
 	/*
 	 * Stop time together with the counters, not after they have been read.  The
 	 * watchdog's event has no reader of its time.

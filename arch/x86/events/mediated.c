@@ -15,6 +15,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
+#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
@@ -43,6 +44,40 @@ static DEFINE_PER_CPU(unsigned long, late_host_nmis_end);
  */
 #define LATE_HOST_NMI	(HZ / 10)
 
+/* There was an overflow when the host's events were stopped. */
+static DEFINE_PER_CPU(bool, host_overflow);
+
+/* An overflow's NMI comes within less unless it is blocked.  Microseconds. */
+#define PMI_TIME	50
+
+/**
+ * perf_mediated_wait_for_pmi - let the host's events have their overflows
+ *
+ * Called with the PMU disabled, before its events are stopped for a guest's turn.  A
+ * counter may have overflowed just before, and its PMI be on its way.  The handler makes
+ * a sample of it as long as the event is not stopped.  AMD's driver waits itself, for each
+ * event that it stops.  The overflow of PEBS is a record, which has no PMI of its own.
+ */
+void perf_mediated_wait_for_pmi(void)
+{
+	const struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	unsigned int i;
+	u64 status, counters;
+
+	if (boot_cpu_has(X86_FEATURE_PERFMON_V2))
+		return;
+
+	bitmap_to_arr64(&counters, cpuc->active_mask, X86_PMC_IDX_MAX);
+	counters &= GENMASK_ULL(INTEL_PMC_IDX_METRIC_BASE - 1, 0) & ~cpuc->pebs_enabled;
+	for (i = 0; i < PMI_TIME; i++) {
+		rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+		if (!(status & counters))
+			break;
+		udelay(1);
+	}
+	__this_cpu_write(host_overflow, status);
+}
+
 /*
  * A counter of the host may have overflowed just before it was stopped, and its NMI may
  * not have arrived yet.  Its event was updated when it was stopped, so the NMI has nothing
@@ -54,6 +89,8 @@ static void expect_host_nmis(void)
 	u64 status;
 
 	if (!perf_mediated_host_waits())
+		return;
+	if (!boot_cpu_has(X86_FEATURE_PERFMON_V2) && !__this_cpu_read(host_overflow))
 		return;
 
 	/* On Intel, LVTPC is masked with the first one. */
