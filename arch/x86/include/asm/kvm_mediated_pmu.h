@@ -15,8 +15,9 @@
  * @all_counters: the guest's model of a CPU has every counter of this CPU
  * @narrow_counters: the guest's counters are narrower than this CPU's
  * @switches: the PMU is handed to the vCPU at VM-entry.  Else the vCPU is dormant: no
- *	event selector is enabled, and every access to the PMU exits.  Only the vendor's
- *	recalculation of intercepts and controls changes it, together with those
+ *	event selector is enabled or perf keeps the PMU, and every access to it exits.
+ *	Only the vendor's recalculation of intercepts and controls changes it, together
+ *	with those
  * @writes_ctrl: with @switches, the guest may write the global control, and VM-exit
  *	does not save it
  * @idle_puts: number of times in a row that the registers were unloaded without an

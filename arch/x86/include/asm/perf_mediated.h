@@ -26,6 +26,9 @@ static __always_inline bool perf_restores_pmu(void) { return false; }
 static __always_inline u64 perf_selectors_to_stay(u64 eventsels) { return 0; }
 static __always_inline void perf_end_copies(void) { }
 
+/* Perf refuses the events for which it would. */
+static __always_inline bool perf_keeps_pmu(void) { return false; }
+
 /* PT and BTS are handed over together with the counters. */
 static __always_inline u64 perf_guest_status_bits(void) { return ~0ULL; }
 

@@ -6,6 +6,8 @@
 #include <linux/mutex.h>
 #include <linux/perf_mediated.h>
 
+#include <asm/perf_mediated.h>
+
 #include "../irq.h"
 #include "internal.h"
 
@@ -121,10 +123,12 @@ void kvm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *m = &vcpu_to_pmu(vcpu)->mediated;
 
-	m->switches = m->active && m->idle_puts < KVM_MEDIATED_PMU_IDLE_PUTS;
+	m->switches = m->active && m->idle_puts < KVM_MEDIATED_PMU_IDLE_PUTS && !perf_keeps_pmu();
 	if (!m->switches) {
 		kvm_mediated_pmu_unload(vcpu);
-		m->passthrough = 0;
+		/* If perf keeps the PMU, selectors are enabled. */
+		if (m->idle_puts == KVM_MEDIATED_PMU_IDLE_PUTS)
+			m->passthrough = 0;
 	}
 
 	m->writes_ctrl = kvm_mediated_pmu_regs.ctrl_in_register && m->switches &&

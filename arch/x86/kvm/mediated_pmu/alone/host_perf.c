@@ -35,6 +35,7 @@
  * LVTPC if the NMI was a PMI.  On AMD the status tells.
  *
  * An event that includes guests stands while a guest has the PMU: nothing can refuse it.
+ * host_first.c turns that round.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -263,6 +264,11 @@ u64 perf_used_counters(void)
 	return look_at_perf().counters;
 }
 
+bool host_event_includes_guests(void)
+{
+	return look_at_perf().standing;
+}
+
 /*
  * An event that should count in guests stands while this one runs.  Nothing can refuse the
  * event, so tell of it: of each kind once, and of the first few kinds.
@@ -292,13 +298,13 @@ static void tell_of_standing(struct irq_work *work)
 	raw_spin_unlock(&lock);
 
 	if (is_new)
-		pr_info("event %#llx of perf, type %u, counts nothing while guests use their PMU\n",
-			t->told_config, t->told_type);
+		pr_info("event %#llx of perf, type %u, %s\n", t->told_config, t->told_type,
+			host_is_first() ? "counts in guests, whose PMU stands" :
+					  "counts nothing while guests use their PMU");
 }
 
-static void note_standing(struct turn *t)
+static void tell_of_event(struct turn *t)
 {
-	atomic_long_inc(&standing);
 	if (t->told_type == t->use.type && t->told_config == t->use.config)
 		return;
 
@@ -373,8 +379,11 @@ static void look_at_host(struct turn *t)
 		else
 			t->ctrl = counter_bits;
 	}
-	if (unlikely(t->use.standing))
-		note_standing(t);
+	if (unlikely(t->use.standing)) {
+		if (!host_first_ask())
+			atomic_long_inc(&standing);
+		tell_of_event(t);
+	}
 }
 
 /*
@@ -834,5 +843,6 @@ void perf_set_mediated_ops(const struct perf_mediated_ops *ops)
 		irq_work_sync(&per_cpu(turn, cpu).work);
 		irq_work_sync(&per_cpu(turn, cpu).tell);
 	}
+	host_first_end();
 	host_ops = NULL;
 }

@@ -77,4 +77,11 @@ static inline struct perf_guest_switch_msr *host_guest_msrs(int *nr)
 	return perf_guest_get_msrs(nr, &no_guest);
 }
 
+/* Is an event other than the watchdog's active on this CPU that should count in guests? */
+bool host_event_includes_guests(void);
+
+bool host_is_first(void);
+bool host_first_ask(void);
+void host_first_end(void);
+
 #endif /* __KVM_X86_MEDIATED_PMU_HOST_PERF_H */

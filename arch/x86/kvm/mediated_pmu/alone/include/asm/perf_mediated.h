@@ -12,6 +12,7 @@ bool perf_restores_pmu(void);
 u64 perf_guest_status_bits(void);
 void perf_expect_pmi(u64 status);
 void perf_end_copies(void);
+bool perf_keeps_pmu(void);
 
 /* LVTPC stays the host's. */
 static inline void perf_route_pmi_to_host(void) { }
