@@ -18,6 +18,8 @@ machine_for() {
 	pass scripts/step/kernel "$base"
 	case $2- in
 	*-stock-*) pass scripts/cmd/modules --stock --base "$base" ;;
+	*-debug-alone-*) pass scripts/cmd/modules --alone --base "$base-debug" ;;
+	*-alone-*) pass scripts/cmd/modules --alone --base "$base" ;;
 	esac
 }
 

@@ -30,7 +30,7 @@ bool on_mediated(void);
 bool on_debians_kernel(void);
 
 /*
- * Is that the work of KVM's modules alone, under a perf that knows nothing of it?  Then LVTPC stays the
+ * Is the mediated vPMU the work of KVM's modules alone, under a perf that knows nothing of it?  Then LVTPC stays the
  * host's, and perf refuses no event.
  */
 bool on_modules_alone(void);

@@ -132,6 +132,11 @@ def matrix_part(whole, names, wanted):
         "share %d of %d (%s)" % (share, SHARES, why)
 
 
+def watched_host(case):
+    """Return the name of the host of a case whose host checks itself: its base without -mediated."""
+    return case.base.removesuffix(MEDIATED)
+
+
 def watched_part(cases, wanted):
     """Return CASES with those of at most one host that checks itself, and the name of that host.
 
@@ -139,13 +144,13 @@ def watched_part(cases, wanted):
     of the matrix have had theirs.  Half of the turns have no such host, because each needs another
     kernel.
     """
-    hosts = {re.sub("(-debug).*", r"\1", case.base) for case in cases if is_watched(case.base)}
+    hosts = {watched_host(case) for case in cases if is_watched(case.base)}
     hosts = sorted(hosts)
     if wanted != "share" or len(hosts) < 2:
         return cases, ""
     number = int(commit() or "0", 16) // SHARES % (2 * len(hosts))
     turn = hosts[number // 2] if number % 2 else "none"
-    return [case for case in cases if not is_watched(case.base) or case.base.startswith(turn)], \
+    return [case for case in cases if not is_watched(case.base) or watched_host(case) == turn], \
         "%s of %s" % (turn, " ".join(hosts))
 
 

@@ -40,7 +40,8 @@ def variant(name):
 
     HOST is debug (a kernel that checks itself), debian (Debian's own binary, with the modules that
     DKMS built) or deb (the kernel of our own packages, reduced to what the machine needs).  MODULES
-    is stock (the base's own) or the name of a set of wrong modules that a test must detect.
+    is stock (the base's own), alone (those that DKMS would build, on a kernel of ours) or the name
+    of a set of wrong modules that a test must detect.
     """
     mediated = name.endswith(MEDIATED)
     base, *kinds = name.removesuffix(MEDIATED).split("-", 2)
@@ -60,9 +61,9 @@ def variant(name):
     if kinds[:1] == ["debug"]:
         kernel, how = os.path.join(build, "debug"), "scripts/step/kernel --debug %s" % base
         kinds = kinds[1:]
-    if kinds == ["stock"]:
-        own = name.removesuffix(MEDIATED).removesuffix("-stock")
-        return made(kernel, BUILT, "stock/modules", "scripts/cmd/modules --stock --base %s" % own)
+    if kinds in (["stock"], ["alone"]):
+        own = name.removesuffix(MEDIATED).removesuffix("-" + kinds[0])
+        return made(kernel, BUILT, kinds[0] + "/modules", "scripts/cmd/modules --%s --base %s" % (kinds[0], own))
     if kinds:
         return made(kernel, BUILT, os.path.join("mutants", kinds[-1], "modules"),
                     "tests/tool/mutants.py")
