@@ -123,6 +123,11 @@ extern void (*vm_model)(struct kvm_cpuid_entry2 *entry);
 extern bool vm_perfmon_v2;
 /* Set if the vCPU will have no PMU: KVM then refuses IA32_PERF_CAPABILITIES. */
 extern bool vm_without_pmu;
+/*
+ * Give the vCPU no PMU: no leaf 0AH, no AMD extended counters and no PerfMonV2, as QEMU's pmu=off.
+ * Call it before vm_open().
+ */
+void vm_give_no_pmu(void);
 /* Set for a VM without an interrupt controller in the kernel. */
 extern bool vm_without_irqchip;
 /* Called when the VM and its interrupt controller exist, but no vCPU. */

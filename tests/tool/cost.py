@@ -39,6 +39,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import typing
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -63,36 +64,56 @@ def kinds():
     return tests
 
 
+class Cost(typing.NamedTuple):
+    """What an exit, an event or a sample costs.
+
+    insns       instructions of the host
+    accesses    accesses of the host to the PMU
+    guest       accesses of the guest to the PMU that do not exit
+    exits       VM-exits
+    """
+
+    insns: int
+    accesses: float
+    guest: float
+    exits: float
+
+
 def measure(tests):
-    """Return {(vendor, variant, work): (instructions, accesses)}, per exit, event or sample.
+    """Return {(vendor, variant, work): (instructions, accesses)}; see measurements()."""
+    return {key: (cost.insns, cost.accesses) for key, cost in measurements(tests)}
+
+
+def measurements(tests):
+    """Run tests and yield ((vendor, variant, work), Cost) as each is known.
 
     tests       stanzas of tests/vm/cost.c
 
-    Variants end in -watchdog if the host has it on, and in -fewer if the guest has four counters.
+    Variants end in -watchdog if the host has it on, in -fewer if the guest has four counters, and in
+    -none if it has no PMU.
     """
     logs = tempfile.mkdtemp(prefix="cost.")
     try:
-        return _measure(tests, logs)
+        yield from _measurements(tests, logs)
     finally:
         shutil.rmtree(logs, ignore_errors=True)
 
 
-def _measure(tests, logs):
+def _measurements(tests, logs):
     path = os.path.join(logs, "list")
     with open(path, "w") as out:
         out.writelines(testlist.text({**test, "file": "tests/vm/cost.c"}) for test in tests)
-    done = subprocess.run([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
-                          stderr=sys.stderr, text=True, check=False)
-    found, where = {}, None
-    for line in done.stdout.splitlines():
-        title = re.match(r" *# Subtest: (\w+)/([^/]+)/vm/cost(-watchdog|-fewer)?(?:-\w+)?$", line)
-        cost = re.match(r" *(?:# )?cost (\w+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)$", line)
-        if title:
-            where = (title.group(1), title.group(2) + (title.group(3) or ""))
-        elif cost and where:
-            times, insns, host, _, _ = (int(number) for number in cost.groups()[1:])
-            found[where + (cost.group(1),)] = (insns, host / times)
-    return found
+    where = None
+    with subprocess.Popen([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
+                          stderr=sys.stderr, text=True) as runner:
+        for line in runner.stdout:
+            title = re.match(r" *# Subtest: (\w+)/([^/]+)/vm/cost(-watchdog|-fewer|-none)?(?:-\w+)?$", line)
+            cost = re.match(r" *# cost (\w+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)$", line)
+            if title:
+                where = (title.group(1), title.group(2) + (title.group(3) or ""))
+            elif cost and where:
+                times, insns, *others = (int(number) for number in cost.groups()[1:])
+                yield where + (cost.group(1),), Cost(insns, *(number / times for number in others))
 
 
 def judge(limits, bases):

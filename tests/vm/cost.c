@@ -21,6 +21,8 @@
  *	pmi	let a counter overflow and take its PMI: a measured region with it minus the same
  *		region without it
  *
+ * With COST_NO_PMU in the environment the guest has no PMU, and does nothing but exit.
+ *
  * The number of instructions is that of the exit, event or measured region that has the fewest:
  * all that no interrupt of the host disturbs have the same.  The number of accesses is that of the
  * best of three turns: if the host puts and loads the guest's PMU meanwhile, that adds eighty.  Of
@@ -92,17 +94,12 @@ static int host_event(void)
 	return fd;
 }
 
-static void guest(void *argument)
+/* Exit N times; return the accesses of the exit with the fewest instructions. */
+static uint64_t exits(void)
 {
-	unsigned int i, a, b, c, d, how = (uintptr_t)argument;
+	unsigned int i, a, b, c, d;
 	uint64_t accesses = 0;
-	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
 
-	for (i = 0; i < 3; i++) {
-		wrmsr(counter_msr(i), how == NEAR ? -(1ULL << 20) & (vm_seen.amd ? VM_MASK : ~0U) : 0);
-		wrmsr(selector_msr(i), how == IDLE ? 0 : event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
-	}
-	global_ctrl(7);
 	for (i = 0; i < 10; i++)
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 	fewest = ~0ULL;
@@ -118,6 +115,27 @@ static void guest(void *argument)
 		}
 	}
 	read_all(1);
+	return accesses;
+}
+
+static void guest_without(void *unused)
+{
+	(void)unused;
+	exits();
+}
+
+static void guest(void *argument)
+{
+	unsigned int i, how = (uintptr_t)argument;
+	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
+	uint64_t accesses;
+
+	for (i = 0; i < 3; i++) {
+		wrmsr(counter_msr(i), how == NEAR ? -(1ULL << 20) & (vm_seen.amd ? VM_MASK : ~0U) : 0);
+		wrmsr(selector_msr(i), how == IDLE ? 0 : event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
+	}
+	global_ctrl(7);
+	accesses = exits();
 	if (how == NEAR)
 		seen[1].host = seen[0].host + accesses * (seen[1].exits - seen[0].exits);
 	for (i = 0; i < 3; i++)
@@ -214,7 +232,7 @@ static void guest_sample(void *unused)
  */
 static void say_cost(const char *what, uint64_t times, bool exits)
 {
-	sayf("cost %s|%llu|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
+	sayf("# cost %s|%llu|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
 	     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
 	     (unsigned long long)(seen[1].guest - seen[0].guest), (unsigned long long)(seen[1].exits - seen[0].exits));
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
@@ -270,6 +288,16 @@ int main(void)
 {
 	static struct vm vm;
 	unsigned int how;
+
+	if (getenv("COST_NO_PMU")) {
+		vm_give_no_pmu();
+		vm_open(&vm);
+		vm_call(&vm, vm_guest_prepare, NULL);
+		turns(&vm, guest_without, NULL);
+		say_cost(name[IDLE], 0, true);
+		vm_close(&vm);
+		return check_done();
+	}
 
 	vm_open(&vm);
 	global_ctrl_msr = !vm_seen.amd		  ? MSR_CORE_PERF_GLOBAL_CTRL :

@@ -6,8 +6,6 @@
  * the base reads IA32_DEBUGCTL before a VM-entry and writes it after the VM-exit, which clears it,
  * and with it perf's FREEZE_IN_SMM.  On AMD it reads DEBUGCTL, which is a register of the PMU where
  * it can freeze the counters (Zen 4).
- *
- * The model has no leaf 0AH, no AMD extended counters and no PerfMonV2, as QEMU's pmu=off makes it.
  */
 #include "vm.h"
 
@@ -35,14 +33,6 @@ static void guest(void *unused)
 	seen.accesses = accesses() - seen.accesses;
 }
 
-static void no_pmu(struct kvm_cpuid_entry2 *e)
-{
-	if (e->function == 0xa || e->function == 0x80000022)
-		e->eax = e->ebx = e->ecx = e->edx = 0;
-	if (e->function == 0x80000001)
-		e->ecx &= ~(1U << 23);
-}
-
 int main(void)
 {
 	static struct vm vm;
@@ -54,8 +44,7 @@ int main(void)
 		host_cpuid(0x80000022, r);
 		each = r[0] >> 2 & 1;
 	}
-	vm_model = no_pmu;
-	vm_without_pmu = true;
+	vm_give_no_pmu();
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (k = 0; k < 3; k++)

@@ -226,9 +226,9 @@ def costs(verdicts):
     found = {}
     for line in verdicts["vm/cost"].lines:
         how, _, numbers = line.partition("|")
-        if how.startswith("cost ") and how[len("cost "):] in COST_OF:
+        if how.startswith("# cost ") and how[len("# cost "):] in COST_OF:
             times, insns, host, _, exits = (int(number) for number in numbers.split("|"))
-            found[COST_OF[how[len("cost "):]]] = \
+            found[COST_OF[how[len("# cost "):]]] = \
                 "{:,} / {:.0f} / {:.1f}".format(insns, host / times, exits / times) if exits * 2 > times else "no exit"
     return found
 

@@ -3,6 +3,20 @@
 #include "vm.h"
 
 void (*vm_model)(struct kvm_cpuid_entry2 *entry);
+
+static void without_pmu(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 0xa || e->function == 0x80000022)
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+	if (e->function == 0x80000001)
+		e->ecx &= ~(1U << 23);
+}
+
+void vm_give_no_pmu(void)
+{
+	vm_model = without_pmu;
+	vm_without_pmu = true;
+}
 bool vm_perfmon_v2;
 
 unsigned int vm_fixed(void)
