@@ -9,7 +9,8 @@ export KVMPMU_TARGET = $@
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))
 
 .NOTPARALLEL:
-.PHONY: help run test list shell debug bench check check-fast docs tree export series rebase new-base apply modules deb dkms clean
+.PHONY: help run test list shell debug bench bench-machine check check-fast docs tree export series
+.PHONY: rebase new-base apply modules deb dkms clean
 .DEFAULT_GOAL = help
 
 help:
@@ -34,7 +35,11 @@ debug:
 
 bench:
 	@scripts/step/setup bench
-	@scripts/step/chosen bench tools/machine/bench
+	@scripts/step/chosen bench tools/bench/bench.py
+
+bench-machine:
+	@scripts/step/setup bench-machine
+	@scripts/step/chosen bench-machine tools/machine/bench
 
 check:
 	@scripts/cmd/check

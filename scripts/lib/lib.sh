@@ -280,12 +280,12 @@ one_of() {
 	[ $# -eq 0 ] || printf ' or %s' "$@"
 }
 
-# chosen_bases TARGET: $BASE if set; otherwise all bases for "test", and the oldest for
-# other targets.
+# chosen_bases TARGET: $BASE if set; otherwise all bases for "test" and "bench", and the
+# oldest for other targets.
 chosen_bases() {
 	if [ -n "${BASE:-}" ]; then
 		printf '%s\n' "$BASE"
-	elif [ "$1" = test ]; then
+	elif [ "$1" = test ] || [ "$1" = bench ]; then
 		bases
 	else
 		bases | head -n 1

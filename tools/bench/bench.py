@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measure what a guest's PMU costs the host, by counts, for each kind of vPMU beside the others.
+
+Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--again]
+
+--again: forget what was measured before.
+
+tests/vm/cost.c does the work, on the machine's default CPU of each vendor: exits of a guest with no
+counter enabled and with three, events that are put on a counter and taken off, samples, and so on.
+All kinds of vPMU do the same work, on hosts with nmi_watchdog=0 and one CPU, and with Debian's
+default, nmi_watchdog=1, and two CPUs.  The kernel must be built: make bench does that.
+
+Results, in build/bench:
+  bench.json    all figures, the versions of kernel and machine, and the CPU models
+  index.html    a page that shows them; it needs nothing else
+Standard output has a table, and the targets of the mediated vPMUs with what was measured.
+
+A boot that has ended is not repeated by the next call, unless the sources have changed since: Ctrl-C
+loses only what is running.
+
+Exit status: 0 all targets are reached; 1 one is not, or something has failed; 2 bad usage;
+130 interrupted.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(TOP, "tests/tool"), os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
+
+import cost                                                             # noqa: E402
+import watch                                                            # noqa: E402
+from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor, known_bases)    # noqa: E402
+from variants import kernel_paths                                       # noqa: E402
+
+PLACE = os.path.join(TOP, "build/bench")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """A kind of vPMU.
+
+    key         its name in the results
+    variant     what follows the base in the name of the variant
+    label       its name for people
+    reference   the key of the kind that it replaces for a user of that kernel
+    """
+
+    key: str
+    variant: str
+    label: str
+    reference: str
+
+
+MODES = (
+    Mode("stock", "-stock", "our kernel, its own KVM", ""),
+    Mode("perf", "", "our kernel, perf-based", "stock"),
+    Mode("mediated", "-mediated", "our kernel, mediated", "stock"),
+    Mode("debian", "-debian-stock", "Debian's kernel and KVM", ""),
+    Mode("alone", "-debian-mediated", "Debian's kernel, mediated by modules alone", "debian"),
+)
+# The work, in the order of tables and pages.
+WORK = {
+    "none": "VM-exit, the guest has no PMU",
+    "idle": "VM-exit, no counter enabled",
+    "active": "VM-exit, three counters on",
+    "near": "VM-exit, three counters near overflow",
+    "beside": "three counters on, perf record -a on the host",
+    "rdpmc": "RDPMC",
+    "event": "event, put on a counter and taken off",
+    "sample": "sample",
+}
+HOSTS = {"0": {}, "1": {"kargs": "nmi_watchdog=1", "cpus": "2"}}
+
+
+def sources():
+    """Return a hash of the sources: of the commit, and of what has changed since."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", TOP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+
+    return hashlib.sha256(git("rev-parse", "HEAD") + git("diff", "HEAD") +
+                          git("ls-files", "--others", "--exclude-standard")).hexdigest()
+
+
+def load(again):
+    """Return what was measured before with these sources, as {name: {work: figures}}."""
+    try:
+        with open(os.path.join(PLACE, "measured.json")) as file:
+            known = json.load(file)
+    except (OSError, ValueError):
+        known = {}
+    stamp = sources()
+    if again or known.get("sources") != stamp:
+        known = {"sources": stamp, "measured": {}}
+    return known
+
+
+def save(name, content):
+    os.makedirs(PLACE, exist_ok=True)
+    path = os.path.join(PLACE, name)
+    with open(path + ".new", "w") as out:
+        json.dump(content, out, indent=1, sort_keys=True)
+        out.write("\n")
+    os.replace(path + ".new", path)
+
+
+def boots(bases, vendors):
+    """Yield (name, stanza) for each boot.  The name is VENDOR/VARIANT with -none or -watchdog."""
+    for vendor in vendors:
+        for base in bases:
+            for mode in MODES:
+                for host, more in HOSTS.items():
+                    kind = "-watchdog" if host == "1" else ""
+                    yield "%s/%s%s" % (vendor, base + mode.variant, kind), \
+                        {"name": "vm/cost%s-%s" % (kind, vendor), "bases": base + mode.variant, "vendors": vendor, **more}
+            variant = base + "-stock"
+            yield "%s/%s-none" % (vendor, variant), {"name": "vm/cost-none-" + vendor, "bases": variant, "vendors": vendor,
+                                                     "env": "COST_NO_PMU=1"}
+
+
+def merged(stanzas):
+    """Return the stanzas with those of the same name and settings made one, for several variants."""
+    found = {}
+    for stanza in stanzas:
+        same = found.setdefault(stanza["name"], {**stanza, "bases": ""})
+        same["bases"] = (same["bases"] + " " + stanza["bases"]).strip()
+    return list(found.values())
+
+
+def measure(known, bases, vendors):
+    """Boot what is not known yet, and note each figure at once."""
+    todo = {name: stanza for name, stanza in boots(bases, vendors) if name not in known["measured"]}
+    if not todo:
+        return
+    for stanza in todo.values():
+        kernel_paths(stanza["bases"])
+    print("  %d boots to measure; those that have ended are kept after Ctrl-C" % len(todo), file=sys.stderr, flush=True)
+    part = {}
+    for (vendor, variant, work), figures in cost.measurements(merged(todo.values())):
+        name = "%s/%s" % (vendor, variant)
+        part.setdefault(name, {})[work] = figures._asdict()
+        # The last work of a boot.
+        if work == "pmi" or variant.endswith("-none"):
+            known["measured"][name] = part.pop(name)
+            save("measured.json", known)
+    missing = [name for name in todo if name not in known["measured"]]
+    if missing:
+        raise Failed("no figures of %s" % " ".join(missing), "make bench   # measures what is missing", 1)
+
+
+def figures_of(known, vendor, base, host):
+    """Return {work: {mode's key: figures}} of a host."""
+    found = {}
+    measured = known["measured"]
+    for mode in MODES:
+        of = measured["%s/%s%s" % (vendor, base + mode.variant, "-watchdog" if host == "1" else "")]
+        for work in WORK:
+            if work in of:
+                found.setdefault(work, {})[mode.key] = of[work]
+    found["none"] = {"stock": measured["%s/%s-stock-none" % (vendor, base)]["idle"]}
+    return found
+
+
+def targets(vendor, host, of):
+    """Yield (what, what was measured, the most that it may be) for a host's figures."""
+    def insns(mode, work):
+        return of[work][mode]["insns"]
+
+    for mode in ("mediated", "alone"):
+        reference = next(m.reference for m in MODES if m.key == mode)
+        yield mode, "idle exit / %s" % reference, insns(mode, "idle") / insns(reference, "idle"), 1
+        for work in ("event", "sample"):
+            yield mode, "%s / %s" % (work, reference), insns(mode, work) / insns(reference, work), 0.6
+    yield "mediated", "active exit / idle exit", insns("mediated", "active") / insns("mediated", "idle"), 1.15
+    yield "mediated", "exit near overflow / stock", insns("mediated", "near") / insns("stock", "near"), 0.6
+    if vendor == "intel":
+        yield "mediated", "exits of RDPMC", of["rdpmc"]["mediated"]["exits"], 0
+    else:
+        yield "mediated", "RDPMC / stock", insns("mediated", "rdpmc") / insns("stock", "rdpmc"), 0.4
+    if host == "1":
+        yield "alone", "active exit / Debian's idle exit", insns("alone", "active") / insns("debian", "idle"), 1.5
+        yield "alone", "accesses of an active exit", of["active"]["alone"]["accesses"], 18 if vendor == "intel" else 15.5
+
+
+def versions(bases):
+    """Return what was measured: the kernels, the machine and the CPUs."""
+    def first_line(path):
+        try:
+            with open(os.path.join(TOP, path)) as file:
+                return file.readline().strip()
+        except OSError:
+            return ""
+
+    return {"kernels": {base: {"source": first_line("build/%s/source" % base).removesuffix("_all.deb").replace("_", " "),
+                               "debian": first_line("build/debian-%s/release" % base)} for base in bases},
+            "machine": first_line("build/machine/stamp")[:12],
+            "cpus": dict(watch.launcher.DEFAULT_CPU),
+            "commit": subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
+                                     text=True, check=False).stdout.strip()}
+
+
+def cell(figures, reference):
+    """Return a cell of the table: instructions / accesses / exits, and the ratio of the instructions."""
+    if figures is None:
+        return "-"
+    text = "{:,} / {:.0f} / {:.1f}".format(figures["insns"], figures["accesses"], figures["exits"])
+    return text + " (%.2f)" % (figures["insns"] / reference["insns"]) if reference and reference["insns"] else text
+
+
+def print_tables(results):
+    """Print a table for each host."""
+    for host in results["hosts"]:
+        print("\n%s, base %s, nmi_watchdog=%s" % (host["cpu"], host["base"], host["watchdog"]))
+        width = max(len(text) for text in WORK.values())
+        modes = [mode for mode in MODES if any(mode.key in of for of in host["figures"].values())]
+        rows = [[""] + [mode.key for mode in modes]]
+        for work, text in WORK.items():
+            of = host["figures"].get(work, {})
+            rows.append([text] + [cell(of.get(mode.key), of.get(mode.reference)) for mode in modes])
+        widths = [width] + [max(len(row[i]) for row in rows) for i in range(1, len(rows[0]))]
+        for row in rows:
+            print("  " + "  ".join(row[0].ljust(widths[0]) if not i else text.rjust(widths[i]) for i, text in enumerate(row)))
+    print("\nInstructions of the host / its accesses to the PMU / VM-exits, for one of each; in brackets the\n"
+          "instructions in proportion to the kind of vPMU that a user of that kernel has otherwise:")
+    for mode in MODES:
+        print("  %-9s %s%s" % (mode.key, mode.label, ", in proportion to " + mode.reference if mode.reference else ""))
+
+
+def print_targets(results):
+    """Print the targets; return whether all are reached."""
+    good = True
+    print("\nTargets")
+    for host in results["hosts"]:
+        for target in host["targets"]:
+            good = good and target["reached"]
+            print("  %s %-16s %-5s nmi_watchdog=%s  %-9s %-34s %6.2f, at most %.2f"
+                  % ("reached" if target["reached"] else "MISSED ", host["cpu"], host["base"], host["watchdog"], target["mode"],
+                     target["what"], target["value"], target["most"]))
+    return good
+
+
+def main():
+    parser = Parser("tools/bench/bench.py", __doc__)
+    parser.add_argument("--base", default="all")
+    parser.add_argument("--vendor", default="all")
+    parser.add_argument("--again", action="store_true")
+    options = parser.parse_args()
+    if options.vendor != "all":
+        check_vendor(options.vendor, "bench")
+    if options.base != "all":
+        check_base(options.base, "bench")
+    bases = known_bases() if options.base == "all" else [options.base]
+    vendors = VENDORS if options.vendor == "all" else [options.vendor]
+    known = load(options.again)
+    measure(known, bases, vendors)
+    results = {**versions(bases), "modes": [dataclasses.asdict(mode) for mode in MODES], "work": list(WORK.items()), "hosts": []}
+    for vendor in vendors:
+        for base in bases:
+            for host in HOSTS:
+                of = figures_of(known, vendor, base, host)
+                results["hosts"].append({
+                    "vendor": vendor, "cpu": watch.launcher.DEFAULT_CPU[vendor], "base": base, "watchdog": host, "figures": of,
+                    "targets": [{"mode": mode, "what": what, "value": value, "most": most, "reached": value <= most}
+                                for mode, what, value, most in targets(vendor, host, of)]})
+    save("bench.json", results)
+    print_tables(results)
+    good = print_targets(results)
+    sys.stdout.flush()
+    subprocess.run([os.path.join(TOP, "tools/bench/page.py"), os.path.join(PLACE, "bench.json"), os.path.join(PLACE, "index.html")],
+                   check=True)
+    print("\nbuild/bench/index.html shows this; build/bench/bench.json has all figures")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(call("bench", main, "make bench"))

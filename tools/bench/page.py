@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Make a page of what tools/bench/bench.py has measured.
+
+Usage: tools/bench/page.py BENCH.json PAGE.html
+
+The page has its plots in itself, follows the reader's choice of light or dark, and can be read on a
+phone.  Debian's python3-matplotlib draws the plots, so this is a program for Debian's own Python.
+
+Exit status: 0 written; 1 failed; 2 bad usage.
+"""
+
+import html
+import io
+import json
+import re
+import sys
+
+try:
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+except ImportError:
+    print("page: matplotlib is not installed\nnext: apt-get install python3-matplotlib", file=sys.stderr)
+    sys.exit(1)
+
+# Each is readable on white and on black.
+COLOURS = {"stock": "#8a8f98", "perf": "#3d8fd1", "mediated": "#2a9d6e", "debian": "#b08a5b", "alone": "#d0703c"}
+# Drawn in this colour, and then made the page's own.
+INK = "#010203"
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #5b6470; --line: #d9dde3;
+        --good: #1a7f4b; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #14171b; --ink: #e6e9ee; --faint: #9aa4b2; --line: #333a44; --good: #5ccf94; --bad: #ff8a80; } }
+body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+       font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; }
+h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
+p, .faint { color: var(--faint); }
+figure { margin: 0; } figcaption { font-size: .95rem; } svg { width: 100%; height: auto; display: block; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
+.key { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none; }
+.key b { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: 2px; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+.reached { color: var(--good); } .missed { color: var(--bad); font-weight: bold; }
+"""
+
+
+def plot(figures, modes):
+    """Return an SVG of one kind of work: a bar for each kind of vPMU, labelled with what it costs."""
+    shown = [mode for mode in modes if mode["key"] in figures][::-1]
+    fig, axes = pyplot.subplots(figsize=(4.2, 0.1 + 0.36 * len(shown)))
+    values = [figures[mode["key"]]["insns"] for mode in shown]
+    axes.barh(range(len(shown)), values, color=[COLOURS[mode["key"]] for mode in shown], height=0.7)
+    most = max(values + [1])
+    for at, mode in enumerate(shown):
+        of = figures[mode["key"]]
+        axes.text(of["insns"] + most * 0.015, at, "{:,} / {:.0f}".format(of["insns"], of["accesses"]),
+                  va="center", size=9, color=INK)
+    axes.set_yticks(range(len(shown)), [mode["key"] for mode in shown], size=9, color=INK)
+    axes.set_xlim(0, most * 1.32)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    out = io.StringIO()
+    fig.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    pyplot.close(fig)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+
+
+def table(host, work, modes):
+    """Yield the lines of the table of a host."""
+    yield "<div class=scroll><table><tr><th></th>%s</tr>" % "".join("<th>%s</th>" % mode["key"] for mode in modes)
+    for key, text in work:
+        of = host["figures"].get(key, {})
+        cells = []
+        for mode in modes:
+            figures, reference = of.get(mode["key"]), of.get(mode["reference"])
+            if not figures:
+                cells.append("<td></td>")
+                continue
+            ratio = ""
+            if reference and reference["insns"]:
+                ratio = " <span class=faint>×%.2f</span>" % (figures["insns"] / reference["insns"])
+            cells.append("<td>{:,} / {:.0f} / {:.1f}{}</td>".format(figures["insns"], figures["accesses"], figures["exits"],
+                                                                    ratio))
+        yield "<tr><td>%s</td>%s</tr>" % (html.escape(text), "".join(cells))
+    yield "</table></div>"
+
+
+def section(host, results):
+    """Yield the lines of a host: plots, table, targets."""
+    modes, work = results["modes"], results["work"]
+    kernel = results["kernels"][host["base"]]
+    yield "<h2>%s, base %s, nmi_watchdog=%s</h2>" % (html.escape(host["cpu"]), host["base"], host["watchdog"])
+    yield "<p>Our kernel: of %s. Debian's: %s.</p>" % (html.escape(kernel["source"]), html.escape(kernel["debian"]))
+    yield "<div class=plots>"
+    for key, text in work:
+        if key != "none" and host["figures"].get(key):
+            yield "<figure><figcaption>%s</figcaption>%s</figure>" % (html.escape(text), plot(host["figures"][key], modes))
+    yield "</div><details><summary>All figures</summary>"
+    yield from table(host, work, modes)
+    yield "</details><details><summary>Targets: %d of %d reached</summary><div class=scroll><table>" % (
+        sum(target["reached"] for target in host["targets"]), len(host["targets"]))
+    for target in host["targets"]:
+        yield "<tr><td>%s: %s</td><td class=%s>%.2f</td><td>at most %.2f</td></tr>" % (
+            target["mode"], html.escape(target["what"]), "reached" if target["reached"] else "missed", target["value"],
+            target["most"])
+    yield "</table></div></details>"
+
+
+HEAD = """<!doctype html>
+<html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
+<title>kvm-pmu: what a guest's PMU costs</title><style>%s</style></head><body>
+<h1>What a guest's PMU costs its host</h1>
+<p>Each bar is the host's instructions for one exit, event or sample of a guest. Behind it stands their number,
+and the number of the host's accesses to registers of the PMU. Less is better. The machine is emulated and
+counts both, so these are no times.</p>"""
+
+FOOT = """<p>Tables: instructions of the host / its accesses to the PMU / VM-exits, and the instructions in proportion
+to the kind of vPMU that a user of that kernel has otherwise. kvm-pmu %s, machine %s.</p>
+</body></html>"""
+
+
+def page(results):
+    """Return the page as text."""
+    lines = [HEAD % STYLE, "<ul class=key>"]
+    lines += ["<li><b style='background:%s'></b>%s: %s</li>" % (COLOURS[mode["key"]], mode["key"], html.escape(mode["label"]))
+              for mode in results["modes"]]
+    lines.append("</ul>")
+    # Debian's default first.
+    for host in sorted(results["hosts"], key=lambda host: host["watchdog"] != "1"):
+        lines += section(host, results)
+    lines.append(FOOT % (html.escape(results["commit"]), html.escape(results["machine"])))
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    if len(sys.argv) != 3:
+        print("page: usage: tools/bench/page.py BENCH.json PAGE.html\nnext: make bench", file=sys.stderr)
+        return 2
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["svg.hashsalt"] = "kvm-pmu"
+    matplotlib.rcParams["font.family"] = "sans-serif"
+    with open(sys.argv[1]) as file:
+        results = json.load(file)
+    with open(sys.argv[2], "w") as out:
+        out.write(page(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
