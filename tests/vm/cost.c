@@ -21,6 +21,12 @@
  *	pmi	let a counter overflow and take its PMI: a measured region with it minus the same
  *		region without it
  *
+ * What else a guest does while the three counters count costs:
+ *
+ *	ipi	an IPI to itself, taken
+ *	timer	the timer set, and its interrupt taken
+ *	switch	KVM_RUN of another vCPU on the same CPU, which does nothing
+ *
  * With COST_NO_PMU in the environment the guest has no PMU, and does nothing but exit.
  *
  * The number of instructions is that of the exit, event or measured region that has the fewest:
@@ -124,17 +130,25 @@ static void guest_without(void *unused)
 	exits();
 }
 
-static void guest(void *argument)
+/* Three counters as perf stat sets them, or, with NEAR, for a sampling period. */
+static void count(unsigned int how)
 {
-	unsigned int i, how = (uintptr_t)argument;
 	static const uint32_t event[2][3] = { { 0xc0, 0xc4, 0x3c }, { 0xc0, 0xc2, 0x76 } };
-	uint64_t accesses;
+	unsigned int i;
 
 	for (i = 0; i < 3; i++) {
 		wrmsr(counter_msr(i), how == NEAR ? -(1ULL << 20) & (vm_seen.amd ? VM_MASK : ~0U) : 0);
 		wrmsr(selector_msr(i), how == IDLE ? 0 : event[vm_seen.amd][i] | 3 << 16 | 1 << 22);
 	}
 	global_ctrl(7);
+}
+
+static void guest(void *argument)
+{
+	unsigned int i, how = (uintptr_t)argument;
+	uint64_t accesses;
+
+	count(how);
 	accesses = exits();
 	if (how == NEAR)
 		seen[1].host = seen[0].host + accesses * (seen[1].exits - seen[0].exits);
@@ -223,6 +237,70 @@ static void guest_sample(void *unused)
 	}
 	read_all(1);
 	wrmsr(selector_msr(0), 0);
+}
+
+static void guest_interrupts(void *timer)
+{
+	volatile unsigned int *taken = &vm_seen.irqs;
+	unsigned int i;
+
+	count(ACTIVE);
+	wrmsr(MSR_X2APIC_LVTT, 0x40000 | VM_IRQ);	/* deadline mode */
+	fewest = ~0ULL;
+	read_all(0);
+	for (i = 0; i < N; i++) {
+		uint64_t before = mark_host_insns(), n;
+		unsigned int seen_before = *taken;
+
+		if (timer)
+			wrmsr(MSR_IA32_TSC_DEADLINE, __builtin_ia32_rdtsc() + 4000);
+		else
+			wrmsr(MSR_X2APIC_ICR, 1 << 18 | VM_IRQ);	/* to itself */
+		asm volatile("sti" : : : "memory");
+		while (*taken == seen_before)
+			asm volatile("nop");
+		asm volatile("cli" : : : "memory");
+		n = mark_host_insns() - before;
+		fewest = n < fewest ? n : fewest;
+	}
+	read_all(1);
+	wrmsr(MSR_X2APIC_LVTT, 0x50000);
+	for (i = 0; i < 3; i++)
+		wrmsr(selector_msr(i), 0);
+}
+
+static void guest_counts(void *unused)
+{
+	(void)unused;
+	count(ACTIVE);
+}
+
+static void guest_nothing(void *unused)
+{
+	(void)unused;
+}
+
+/* Two vCPUs in turns.  Both count. */
+static void switches(struct vm *vm)
+{
+	static struct vm other;
+	unsigned int i;
+
+	vm_open(&other);
+	vm_call(&other, vm_guest_prepare, NULL);
+	vm_call(&other, guest_counts, NULL);
+	vm_call(vm, guest_counts, NULL);
+	fewest = ~0ULL;
+	read_all(0);
+	for (i = 0; i < N; i++) {
+		uint64_t before = mark_host_insns(), n;
+
+		vm_call(i & 1 ? vm : &other, guest_nothing, NULL);
+		n = mark_host_insns() - before;
+		fewest = n < fewest ? n : fewest;
+	}
+	read_all(1);
+	vm_close(&other);
 }
 
 /*
@@ -322,6 +400,12 @@ int main(void)
 	turns(&vm, guest_sample, NULL);
 	say_cost("sample", N, true);
 	check_equal("PMIs of the samples", vm_seen.pmis, N, "one per sample");
+	turns(&vm, guest_interrupts, NULL);
+	say_cost("ipi", N, false);
+	turns(&vm, guest_interrupts, &vm);
+	say_cost("timer", N, true);
+	switches(&vm);
+	say_cost("switch", N, true);
 	pmi_alone(&vm);
 	vm_close(&vm);
 	return check_done();

@@ -9,7 +9,8 @@ Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--again]
 tests/vm/cost.c does the work, on the machine's default CPU of each vendor: exits of a guest with no
 counter enabled and with three, events that are put on a counter and taken off, samples, and so on.
 All kinds of vPMU do the same work, on hosts with nmi_watchdog=0 and one CPU, and with Debian's
-default, nmi_watchdog=1, and two CPUs.  The kernel must be built: make bench does that.
+default, nmi_watchdog=1, and two CPUs.  With the latter, tools/bench/program.sh runs a program in a QEMU
+guest, by itself and under perf.  The kernel must be built: make bench does that.
 
 Results, in build/bench:
   bench.json    all figures, the versions of kernel and machine, and the CPU models
@@ -24,17 +25,21 @@ Exit status: 0 all targets are reached; 1 one is not, or something has failed; 2
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests/tool"), os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import cost                                                             # noqa: E402
+import testlist                                                         # noqa: E402
 import watch                                                            # noqa: E402
 from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor, known_bases)    # noqa: E402
 from variants import kernel_paths                                       # noqa: E402
@@ -75,8 +80,18 @@ WORK = {
     "rdpmc": "RDPMC",
     "event": "event, put on a counter and taken off",
     "sample": "sample",
+    "ipi": "IPI to itself, three counters on",
+    "timer": "timer's interrupt, three counters on",
+    "switch": "KVM_RUN of another vCPU, three counters on",
 }
 HOSTS = {"0": {}, "1": {"kargs": "nmi_watchdog=1", "cpus": "2"}}
+# How the program runs under perf, in the order of tables and pages.
+PROGRAM = {"stat": "gzip under perf stat", "statdd": "gzip under perf stat -dd", "topdown": "gzip under perf stat --topdown",
+           "record": "gzip under perf record -F 1000"}
+# A clock like that of a real CPU: perf record asks for samples by time.
+CLOCK = {"ips": "1000000000", "limit": "300"}
+# QEMU leaves PERF_METRICS, which perf stat --topdown takes, out of models that can migrate.
+METRICS = {"env": "GUEST_CPU=,migratable=off"}
 
 
 def sources():
@@ -119,6 +134,9 @@ def boots(bases, vendors):
                     kind = "-watchdog" if host == "1" else ""
                     yield "%s/%s%s" % (vendor, base + mode.variant, kind), \
                         {"name": "vm/cost%s-%s" % (kind, vendor), "bases": base + mode.variant, "vendors": vendor, **more}
+                yield "%s/%s-program" % (vendor, base + mode.variant), \
+                    {"name": "guest/program-" + vendor, "file": "tools/bench/program.sh", "bases": base + mode.variant,
+                     "vendors": vendor, **HOSTS["1"], **CLOCK, **(METRICS if vendor == "intel" else {})}
             variant = base + "-stock"
             yield "%s/%s-none" % (vendor, variant), {"name": "vm/cost-none-" + vendor, "bases": variant, "vendors": vendor,
                                                      "env": "COST_NO_PMU=1"}
@@ -141,17 +159,66 @@ def measure(known, bases, vendors):
     for stanza in todo.values():
         kernel_paths(stanza["bases"])
     print("  %d boots to measure; those that have ended are kept after Ctrl-C" % len(todo), file=sys.stderr, flush=True)
+    exits = [stanza for name, stanza in todo.items() if not name.endswith("-program")]
     part = {}
-    for (vendor, variant, work), figures in cost.measurements(merged(todo.values())):
+    for (vendor, variant, work), figures in cost.measurements(merged(exits)) if exits else ():
         name = "%s/%s" % (vendor, variant)
         part.setdefault(name, {})[work] = figures._asdict()
         # The last work of a boot.
         if work == "pmi" or variant.endswith("-none"):
             known["measured"][name] = part.pop(name)
             save("measured.json", known)
+    programs = [stanza for name, stanza in todo.items() if name.endswith("-program")]
+    for name, figures in run_programs(merged(programs)) if programs else ():
+        known["measured"][name] = figures
+        save("measured.json", known)
     missing = [name for name in todo if name not in known["measured"]]
     if missing:
         raise Failed("no figures of %s" % " ".join(missing), "make bench   # measures what is missing", 1)
+
+
+def run_programs(stanzas):
+    """Run tools/bench/program.sh, and yield (name of the boot, figures) as each has ended.
+
+    The figures are {how the program runs: instructions of the host and the guest, exits, accesses}.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench.") as place:
+        path = os.path.join(place, "list")
+        with open(path, "w") as out:
+            out.writelines(testlist.text(stanza) for stanza in stanzas)
+        with subprocess.Popen([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", place], stdout=subprocess.PIPE,
+                              stderr=sys.stderr, text=True) as runner:
+            for line in runner.stdout:
+                passed = re.match(r"ok \d+ - (\w+)/([^/]+)/guest/program-\w+$", line)
+                if passed:
+                    vendor, variant = passed.groups()
+                    with open(glob.glob(os.path.join(place, variant, vendor + "-*", "truth"))[0]) as truth:
+                        yield "%s/%s-program" % (vendor, variant), stretches(json.loads(mark) for mark in truth)
+
+
+def stretches(marks):
+    """Return {name: figures} of the stretches between the marks NAME 0 and NAME 1; the last of each name."""
+    found, begun = {}, {}
+    for mark in marks:
+        name = mark["mark"].strip()
+        now = {"insns": sum(mark["insns"].values()), "exits": sum(mark["exits"].values()),
+               "accesses": sum(mark["pmu"]["host"].values())}
+        if not mark["arg"]:
+            begun[name] = now
+        elif name in begun:
+            found[name] = {what: now[what] - begun[name][what] for what in now}
+    return found
+
+
+def programs_of(known, vendor, base):
+    """Return {how: {mode's key: figures}} of the program, with the instructions that perf adds, in percent."""
+    found = {}
+    for mode in MODES:
+        ran = known["measured"]["%s/%s-program" % (vendor, base + mode.variant)]
+        for how in PROGRAM:
+            if how in ran:
+                found.setdefault(how, {})[mode.key] = {**ran[how], "percent": 100 * (ran[how]["insns"] / ran["plain"]["insns"] - 1)}
+    return found
 
 
 def figures_of(known, vendor, base, host):
@@ -223,11 +290,16 @@ def print_tables(results):
         for work, text in WORK.items():
             of = host["figures"].get(work, {})
             rows.append([text] + [cell(of.get(mode.key), of.get(mode.reference)) for mode in modes])
+        for how, text in PROGRAM.items():
+            of = host["programs"].get(how)
+            if of:
+                rows.append([text] + ["%+.2f %%" % of[mode.key]["percent"] if mode.key in of else "-" for mode in modes])
         widths = [width] + [max(len(row[i]) for row in rows) for i in range(1, len(rows[0]))]
         for row in rows:
             print("  " + "  ".join(row[0].ljust(widths[0]) if not i else text.rjust(widths[i]) for i, text in enumerate(row)))
     print("\nInstructions of the host / its accesses to the PMU / VM-exits, for one of each; in brackets the\n"
-          "instructions in proportion to the kind of vPMU that a user of that kernel has otherwise:")
+          "instructions in proportion to the kind of vPMU that a user of that kernel has otherwise.  The rows of\n"
+          "gzip have the instructions that perf adds, of host and guest together.")
     for mode in MODES:
         print("  %-9s %s%s" % (mode.key, mode.label, ", in proportion to " + mode.reference if mode.reference else ""))
 
@@ -259,12 +331,14 @@ def main():
     vendors = VENDORS if options.vendor == "all" else [options.vendor]
     known = load(options.again)
     measure(known, bases, vendors)
-    results = {**versions(bases), "modes": [dataclasses.asdict(mode) for mode in MODES], "work": list(WORK.items()), "hosts": []}
+    results = {**versions(bases), "modes": [dataclasses.asdict(mode) for mode in MODES], "work": list(WORK.items()),
+               "program": list(PROGRAM.items()), "hosts": []}
     for vendor in vendors:
         for base in bases:
             for host in HOSTS:
                 of = figures_of(known, vendor, base, host)
                 results["hosts"].append({
+                    "programs": programs_of(known, vendor, base) if host == "1" else {},
                     "vendor": vendor, "cpu": watch.launcher.DEFAULT_CPU[vendor], "base": base, "watchdog": host, "figures": of,
                     "targets": [{"mode": mode, "what": what, "value": value, "most": most, "reached": value <= most}
                                 for mode, what, value, most in targets(vendor, host, of)]})

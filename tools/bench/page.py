@@ -50,17 +50,26 @@ th:first-child, td:first-child { text-align: left; white-space: normal; min-widt
 """
 
 
-def plot(figures, modes):
-    """Return an SVG of one kind of work: a bar for each kind of vPMU, labelled with what it costs."""
+def cost(figures):
+    """Return the instructions of a kind of work, and a label."""
+    return figures["insns"], "{:,} / {:.0f}".format(figures["insns"], figures["accesses"])
+
+
+def percent(figures):
+    """Return what perf adds to a program, and a label."""
+    return figures["percent"], "{:+.1f} %".format(figures["percent"])
+
+
+def plot(figures, modes, what):
+    """Return an SVG with a bar for each kind of vPMU; WHAT is cost or percent."""
     shown = [mode for mode in modes if mode["key"] in figures][::-1]
     fig, axes = pyplot.subplots(figsize=(4.2, 0.1 + 0.36 * len(shown)))
-    values = [figures[mode["key"]]["insns"] for mode in shown]
+    values = [what(figures[mode["key"]])[0] for mode in shown]
     axes.barh(range(len(shown)), values, color=[COLOURS[mode["key"]] for mode in shown], height=0.7)
     most = max(values + [1])
     for at, mode in enumerate(shown):
-        of = figures[mode["key"]]
-        axes.text(of["insns"] + most * 0.015, at, "{:,} / {:.0f}".format(of["insns"], of["accesses"]),
-                  va="center", size=9, color=INK)
+        value, label = what(figures[mode["key"]])
+        axes.text(max(value, 0) + most * 0.015, at, label, va="center", size=9, color=INK)
     axes.set_yticks(range(len(shown)), [mode["key"] for mode in shown], size=9, color=INK)
     axes.set_xlim(0, most * 1.32)
     axes.set_xticks([])
@@ -104,7 +113,11 @@ def section(host, results):
     yield "<div class=plots>"
     for key, text in work:
         if key != "none" and host["figures"].get(key):
-            yield "<figure><figcaption>%s</figcaption>%s</figure>" % (html.escape(text), plot(host["figures"][key], modes))
+            yield "<figure><figcaption>%s</figcaption>%s</figure>" % (html.escape(text), plot(host["figures"][key], modes, cost))
+    for key, text in results["program"]:
+        if host["programs"].get(key):
+            yield "<figure><figcaption>%s</figcaption>%s</figure>" % (
+                html.escape(text), plot(host["programs"][key], modes, percent))
     yield "</div><details><summary>All figures</summary>"
     yield from table(host, work, modes)
     yield "</details><details><summary>Targets: %d of %d reached</summary><div class=scroll><table>" % (
@@ -121,8 +134,9 @@ HEAD = """<!doctype html>
 <title>kvm-pmu: what a guest's PMU costs</title><style>%s</style></head><body>
 <h1>What a guest's PMU costs its host</h1>
 <p>Each bar is the host's instructions for one exit, event or sample of a guest. Behind it stands their number,
-and the number of the host's accesses to registers of the PMU. Less is better. The machine is emulated and
-counts both, so these are no times.</p>"""
+and the number of the host's accesses to registers of the PMU. With a program, each bar is the instructions
+that perf adds to it, of host and guest together. Less is better. The machine is emulated and counts
+instructions, so these are no times.</p>"""
 
 FOOT = """<p>Tables: instructions of the host / its accesses to the PMU / VM-exits, and the instructions in proportion
 to the kind of vPMU that a user of that kernel has otherwise. kvm-pmu %s, machine %s.</p>
