@@ -78,6 +78,7 @@ WORK = {
     "near": "VM-exit, three counters near overflow",
     "beside": "three counters on, perf record -a on the host",
     "rdpmc": "RDPMC",
+    "control": "write of the global control",
     "event": "event, put on a counter and taken off",
     "sample": "sample",
     "ipi": "IPI to itself, three counters on",
