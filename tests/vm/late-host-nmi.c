@@ -133,13 +133,13 @@ int main(void)
 	note("%llu samples of %llu instructions; %llu NMIs came in the guest", (unsigned long long)samples,
 	     (unsigned long long)counted, (unsigned long long)arrived);
 	/*
-	 * AMD's driver waits for an event's NMI when it stops the event, and it stops all events
-	 * before a guest gets the PMU.  Modules alone wait on Intel, too.
+	 * Before a guest gets the PMU, a mediated vPMU waits for NMIs for 50 microseconds.  On AMD the
+	 * driver does so for each event, and may wait in vain.
 	 */
-	if (on_modules_alone() && !vm_seen.amd)
-		check_equal("NMIs that come in the guest", arrived, 0, "they have come before");
-	else if (!vm_seen.amd || !vm_seen.mediated)
+	if (!vm_seen.mediated)
 		check(arrived >= 10, "NMIs that come in the guest: %llu", (unsigned long long)arrived);
+	else if (!vm_seen.amd)
+		check_equal("NMIs that come in the guest", arrived, 0, "they have come before");
 	check_equal("rounds without a sample", rounds_without, 0, "the event samples in each");
 	check_equal("PMIs of the guest", pmis, 0, "its counter is far from overflow");
 	check_equal("rounds in which the guest counts wrongly", wrong, 0,
