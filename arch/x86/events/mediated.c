@@ -75,7 +75,7 @@ void perf_mediated_wait_for_pmi(void)
 			break;
 		udelay(1);
 	}
-	__this_cpu_write(host_overflow, status);
+	__this_cpu_write(host_overflow, !!status);
 }
 
 /*
