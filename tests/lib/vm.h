@@ -123,10 +123,9 @@ extern void (*vm_model)(struct kvm_cpuid_entry2 *entry);
 extern bool vm_perfmon_v2;
 /* Set if the vCPU will have no PMU: KVM then refuses IA32_PERF_CAPABILITIES. */
 extern bool vm_without_pmu;
-/*
- * Give the vCPU no PMU: no leaf 0AH, no AMD extended counters and no PerfMonV2, as QEMU's pmu=off.
- * Call it before vm_open().
- */
+/* A vm_model() with no leaf 0AH, no AMD extended counters and no PerfMonV2, as QEMU's pmu=off. */
+void vm_hide_pmu(struct kvm_cpuid_entry2 *e);
+/* Before vm_open(): hide the PMU, and do not set IA32_PERF_CAPABILITIES, which is then refused. */
 void vm_give_no_pmu(void);
 /* Set for a VM without an interrupt controller in the kernel. */
 extern bool vm_without_irqchip;

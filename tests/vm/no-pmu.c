@@ -129,21 +129,13 @@ static void all(const char *model)
 	check_between(what, noise, 0, 2, "not one for each access");
 }
 
-static void hide(struct kvm_cpuid_entry2 *e)
-{
-	/* Keep PDCM, as QEMU's pmu=off does: vm_open() sets IA32_PERF_CAPABILITIES. */
-	if (e->function == 0xa || e->function == 0x80000022)
-		e->eax = e->ebx = e->ecx = e->edx = 0;
-	if (e->function == 0x80000001)
-		e->ecx &= ~(1U << 23);
-}
-
 int main(void)
 {
 	unsigned int i;
 
 	for (i = 0; i < 2; i++) {
-		vm_model = i ? hide : NULL;
+		/* It keeps PDCM, as QEMU's pmu=off does: vm_open() sets IA32_PERF_CAPABILITIES. */
+		vm_model = i ? vm_hide_pmu : NULL;
 		g.counter = !on_amd() ? MSR_IA32_PERFCTR0 : i ? MSR_K7_PERFCTR0 : MSR_F15H_PERF_CTR;
 		g.selector = !on_amd() ? MSR_P6_EVNTSEL0 : i ? MSR_K7_EVNTSEL0 : MSR_F15H_PERF_CTL;
 		g.step = on_amd() && !i ? 2 : 1;

@@ -3,8 +3,9 @@
 #include "vm.h"
 
 void (*vm_model)(struct kvm_cpuid_entry2 *entry);
+bool vm_perfmon_v2;
 
-static void without_pmu(struct kvm_cpuid_entry2 *e)
+void vm_hide_pmu(struct kvm_cpuid_entry2 *e)
 {
 	if (e->function == 0xa || e->function == 0x80000022)
 		e->eax = e->ebx = e->ecx = e->edx = 0;
@@ -14,10 +15,9 @@ static void without_pmu(struct kvm_cpuid_entry2 *e)
 
 void vm_give_no_pmu(void)
 {
-	vm_model = without_pmu;
+	vm_model = vm_hide_pmu;
 	vm_without_pmu = true;
 }
-bool vm_perfmon_v2;
 
 unsigned int vm_fixed(void)
 {
