@@ -155,7 +155,8 @@ static void nmis(struct vm *vm, const char *what, int event)
 
 /*
  * An overflow of an event at each count of one call of the guest.  The event is off after its
- * overflow: at that rate, a guest would come to no end.
+ * overflow: at that rate, a guest would come to no end.  It is an event of the CPU: a context switch
+ * would take one of a task off its counter, and the base's driver warns if a late NMI comes then.
  */
 static void overflows(struct vm *vm, const char *what, uint64_t config)
 {
@@ -163,7 +164,7 @@ static void overflows(struct vm *vm, const char *what, uint64_t config)
 		.size = sizeof(attr), .type = PERF_TYPE_HARDWARE, .config = config, .exclude_guest = 1,
 		.sample_period = FAR, .sample_type = PERF_SAMPLE_IP, .wakeup_events = 1 << 30, .disabled = 1,
 	};
-	int fd = perf_open(&attr, 0, -1, -1);
+	int fd = perf_open(&attr, -1, 0, -1);
 	struct perf_event_mmap_page *p;
 	unsigned int from = unknown(), rounds = 0, other = 0;
 	uint64_t period, counted = UINT64_MAX, head;
