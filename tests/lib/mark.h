@@ -25,6 +25,7 @@ enum mark_op {
 	MARK_OP_SAVE	= 5,	/* the machine's state, where its configuration names a directory for it */
 	MARK_OP_SMI	= 6,	/* an SMI, RCX ticks later */
 	MARK_OP_NMI	= 7,	/* an NMI, likewise */
+	MARK_OP_PROFILE	= 8,	/* RCX: 1 begins to count the host's instructions by address, 0 ends it */
 };
 
 /* What mark_read() takes.  All counts are machine-wide and begin at power-on. */

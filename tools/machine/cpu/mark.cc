@@ -39,6 +39,8 @@
 static FILE *truth_file, *verdict_file;
 static bool save_requested;
 static std::map<Bit64u, std::string> streams;
+static std::map<bx_address, Bit64u> profile;
+bool bx_mark_profiling;
 
 // a longer line is cut, so that a line without an end does not fill the memory
 const size_t BX_MARK_LINE_MAX = 4096;
@@ -176,6 +178,30 @@ static void mark_label(BX_CPU_C *cpu, Bit64u label, Bit64u arg)
   fflush(truth_file);
 }
 
+void bx_mark_profile(bx_address rip, Bit64u n)
+{
+  if (n) profile[rip] += n;
+}
+
+static void mark_profile(bool on)
+{
+  if (bx_mark_profiling && truth_file) {
+    const char *comma = "";
+    fprintf(truth_file, "{\"profile\":{");
+    std::map<bx_address, Bit64u>::iterator it;
+    for (it = profile.begin(); it != profile.end(); ++it) {
+      fprintf(truth_file, "%s\"" FMT_LL "x\":" FMT_LL "u", comma, (Bit64u) it->first, it->second);
+      comma = ",";
+    }
+    fprintf(truth_file, "}}\n");
+    fflush(truth_file);
+  }
+  profile.clear();
+  bx_mark_profiling = on;
+  for (unsigned n=0; on && n < BX_SMP_PROCESSORS; n++)
+    BX_CPU(n)->pmu.stop_at_boundary();
+}
+
 static Bit64u mark_read(Bit64u index)
 {
   bx_truth_t t;
@@ -299,6 +325,9 @@ bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax)
   case BX_MARK_SMI:
     give_handler(cpu);
     cpu->pmu.expect_smi(after_this(cpu, rcx));
+    return false;
+  case BX_MARK_PROFILE:
+    mark_profile(rcx != 0);
     return false;
   case BX_MARK_NMI:
     cpu->pmu.expect_nmi(after_this(cpu, rcx));

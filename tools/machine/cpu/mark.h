@@ -45,7 +45,9 @@ enum {
   BX_MARK_OFF   = 4,    // RCX: exit status; switch the machine off
   BX_MARK_SAVE  = 5,    // save the machine's state after this instruction
   BX_MARK_SMI   = 6,    // RCX: ticks after this instruction until an SMI reaches this CPU
-  BX_MARK_NMI   = 7     // likewise, an NMI
+  BX_MARK_NMI   = 7,    // likewise, an NMI
+  BX_MARK_PROFILE = 8   // RCX: 1 begins, 0 ends; count the instructions of the host's kernel by their
+                        // addresses, and write these to the truth file
 };
 
 // counts of BX_MARK_READ
@@ -71,6 +73,11 @@ void bx_mark_init(void);
 void bx_mark_exit(void);
 bool bx_mark(BX_CPU_C *cpu, unsigned op, Bit64u rcx, Bit64u rdx, Bit64u *rax);
 void bx_mark_boundary(void);
+
+// while instructions are counted by address: each is followed by a boundary
+extern bool bx_mark_profiling;
+// n instructions at this address have retired
+void bx_mark_profile(bx_address rip, Bit64u n);
 
 #endif // BX_SUPPORT_PERFMON
 

@@ -506,6 +506,8 @@ void bx_pmu_c::settle(void)
   Bit64u *insns = smm ? &truth_counts.smm_insns : &truth_counts.insns[context];
   Bit64u *branches_done = smm ? &truth_counts.smm_branches : &truth_counts.branches[context];
 
+  if (bx_mark_profiling && ! user && ! guest && ! smm)
+    bx_mark_profile(profile_rip, now_retired - last_retired);
   *insns += now_retired - last_retired;
   *branches_done += now_branches - last_branches;
   truth_counts.ticks += cpu->icount - last_icount;
@@ -661,6 +663,7 @@ void bx_pmu_c::boundary(void)
   arrive();
   predict_overflow();
   bx_mark_boundary();
+  profile_rip = cpu->get_rip();
 }
 
 ////////////////////////////////////////////////////////////
@@ -776,6 +779,7 @@ void bx_pmu_c::predict_overflow(void)
 
   check_icount = (soonest == BX_MAX_BIT64U) ? soonest :
                  (soonest > BX_PMU_LOOK_AHEAD) ? soonest - BX_PMU_LOOK_AHEAD : 0;
+  if (bx_mark_profiling) check_icount = 0;
 }
 
 // Count one occurrence of a slow source. If it reaches its limit, end the trace

@@ -215,6 +215,7 @@ public:
   // changed by the hooks below
   Bit64u check_icount;
   Bit64u unretired;
+  Bit64u profile_rip;                   // of the instruction in flight, while these are counted by address
   Bit64u source[BX_PMU_SOURCES];
   bool   predictor_on, llc_on, memory_on;       // memory_on: llc_on, or accesses are counted
 
