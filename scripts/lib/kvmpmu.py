@@ -19,6 +19,8 @@ import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VENDORS = ("intel", "amd")
+# The name of a kernel that is no base: mainline's newest one, with nothing of ours, for make bench.
+PEER = "peer"
 
 
 class Failed(Exception):

@@ -72,8 +72,10 @@ def make_iso(path, cases):
     first = cases[0]
     plan = [(case.level, case.name, programs.program(case.file), case.selftest) for case in cases]
     selftests = sorted({case.selftest for case in cases if case.selftest})
+    debian = sorted({path for case in cases for path in case.programs})
     iso.boot(path, first.base, plan, environment(first), first.kargs, first.ips,
-             [("selftests/" + name, programs.selftest(name, first.base)) for name in selftests])
+             [("selftests/" + name, programs.selftest(name, first.base)) for name in selftests] +
+             [(path, iso.initramfs.needed(path, os.path.basename(path))) for path in debian])
 
 
 def run_boots(options, cases, report):

@@ -50,6 +50,7 @@ class Case:
         self.env = stanza.get("env", "")
         self.vcpus, self.ips = int(stanza.get("vcpus", 1)), int(stanza.get("ips", 0))
         self.selftest = stanza.get("selftest", "")
+        self.programs = stanza.get("programs", "").split()
         if is_watched(base):
             # A kernel that checks itself needs more time and memory.
             self.limit, self.memory = 5 * self.limit, 2 * self.memory

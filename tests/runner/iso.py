@@ -91,7 +91,7 @@ def boot(iso, base, plan, environment, kargs="", ips=0, files=(), guest=False):
     environment     a dictionary for the tests
     kargs           more arguments for the host's kernel
     ips             as for guest_kargs()
-    files           programs for the host's file system, as (name, source) pairs
+    files           programs for the host and the guest, as (name in their file systems, source) pairs
     guest           whether to add QEMU and the guest's files.  They are added anyway if a test of
                     the plan is a guest's, or starts QEMU itself
 

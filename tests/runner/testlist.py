@@ -16,13 +16,13 @@ import dataclasses
 import os
 import re
 
-from kvmpmu import Failed, TOP, VENDORS, known_bases
+from kvmpmu import Failed, PEER, TOP, VENDORS, known_bases
 from watch import launcher
 
 LEVELS = ("tool", "bare", "host", "vm", "guest")
 # Settings are lists of words NAME=VALUE, and these are the separators of the words.
 SETTINGS = {"model": " ", "perfmon": ", ", "kargs": " ", "kvm": " ", "env": " "}
-COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run"} | set(SETTINGS)
+COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run", "programs"} | set(SETTINGS)
 KEYS = {
     "name": {"name", "file", "groups", "selftest"} | COMMON,
     "group": {"group"} | COMMON,
@@ -45,9 +45,10 @@ VALUES = {
     "vcpus": ("[12]", "1 or 2"),
     "run": ("named", "named"),
     "model": ("|".join(launcher.CPUS), "one of " + " ".join(launcher.CPUS)),
+    "programs": (r"(/[\w.+-]+)+", "paths of programs on this computer"),
     "env": (r"[A-Za-z_]\w*=[\w.,/=-]*", "words NAME=VALUE"),
 }
-LISTS = ("vendors", "levels", "env")    # more than one word is allowed
+LISTS = ("vendors", "levels", "programs", "env")    # more than one word is allowed
 
 
 class Stanza(dict):
@@ -162,7 +163,7 @@ def _check(stanza):
             stanza.wrong("not a value for %s: '%s'; it is %s" % (key, value, should), key)
         if key == "bases" and kind != "matrix":
             unknown = [word for word in value.split()
-                       if word.partition("-")[0] not in known_bases()]
+                       if word.partition("-")[0] not in known_bases() + [PEER]]
             if unknown:
                 stanza.wrong("no such base: %s; there are: %s, and variants of them"
                              % (" ".join(unknown), " ".join(known_bases())), key)

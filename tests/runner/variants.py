@@ -4,7 +4,7 @@
 import dataclasses
 import os
 
-from kvmpmu import Failed, TOP, following
+from kvmpmu import Failed, PEER, TOP, following, known_bases
 
 MEDIATED = "-mediated"
 
@@ -41,7 +41,7 @@ def variant(name):
     HOST is debug (a kernel that checks itself), debian (Debian's own binary, with the modules that
     DKMS built) or deb (the kernel of our own packages, reduced to what the machine needs).  MODULES
     is stock (the base's own), alone (those that DKMS would build, on a kernel of ours) or the name
-    of a set of wrong modules that a test must detect.
+    of a set of wrong modules that a test must detect.  BASE is a base, or PEER.
     """
     mediated = name.endswith(MEDIATED)
     base, *kinds = name.removesuffix(MEDIATED).split("-", 2)
@@ -57,7 +57,7 @@ def variant(name):
     if kinds == ["deb"]:
         return made(os.path.join(build, "deb-cut"), PACKAGED, "modules",
                     "scripts/cmd/deb --cut %s" % base)
-    kernel, how = build, "scripts/step/kernel %s" % base
+    kernel, how = build, "make bench PEER=1" if base == PEER else "scripts/step/kernel %s" % base
     if kinds[:1] == ["debug"]:
         kernel, how = os.path.join(build, "debug"), "scripts/step/kernel --debug %s" % base
         kinds = kinds[1:]
@@ -87,15 +87,17 @@ def kernel_paths(name):
     host = os.path.join(TOP, found.kernel, found.image)
     place = os.path.join(TOP, found.modules)
     order = os.path.join(place, "order")
-    if not os.path.exists(host) or not os.path.exists(order):
+    # A guest has the kernel of its host.  Beside mainline's, it has that of our newest base, so that
+    # guests of both have the same.
+    guest = os.path.join(found.kernel, "vmlinux") if "/debian-" in found.kernel else \
+        os.path.join("build", known_bases()[-1] if found.base == PEER else found.base, "obj/vmlinux")
+    guest = os.path.join(TOP, guest)
+    if not all(os.path.exists(path) for path in (host, order, guest)):
         raise Failed("the kernel of base %s is not built" % name, following(found.how))
     with open(order) as lines:
         modules = [os.path.join(place, os.path.basename(line.strip()))
                    for line in lines if line.strip()]
-    # A guest has the kernel of its host.
-    guest = os.path.join(found.kernel, "vmlinux") if "/debian-" in found.kernel else \
-        os.path.join("build", found.base, "obj/vmlinux")
-    return host, os.path.join(TOP, guest), modules
+    return host, guest, modules
 
 
 def on_host(name, host):

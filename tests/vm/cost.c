@@ -27,6 +27,9 @@
  *	timer	the timer set, and its interrupt taken
  *	switch	KVM_RUN of another vCPU on the same CPU, which does nothing
  *
+ * With COST_PROFILE=WORK in the environment, the machine counts the host kernel's instructions of that
+ * work by address, and the kernel's symbols are reported: tools/bench/profile.py reads both.
+ *
  * With COST_NO_PMU in the environment the guest has no PMU, and does nothing but exit.
  *
  * The number of instructions is that of the exit, event or measured region that has the fewest:
@@ -53,11 +56,19 @@ static uint64_t host_accesses(void)
 	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) + mark_read(TRUTH_HOST_RDPMC);
 }
 
+/* Of this work, or of none. */
+static const char *profile = "";
+static bool profiling;
+
 static void read_all(unsigned int at)
 {
+	if (profiling && at)
+		mark_op(MARK_OP_PROFILE, 0, 0);
 	seen[at].exits = mark_read(TRUTH_EXITS);
 	seen[at].host = host_accesses();
 	seen[at].guest = mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDPMC);
+	if (profiling && !at)
+		mark_op(MARK_OP_PROFILE, 1, 0);
 }
 
 enum { IDLE, ACTIVE, BESIDE, NEAR };
@@ -316,6 +327,26 @@ static void say_cost(const char *what, uint64_t times, bool exits)
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
 }
 
+/* Return whether the work is to be done: all of it, or that of the profile alone. */
+static bool begin(const char *work)
+{
+	profiling = !strcmp(profile, work);
+	return profiling || !*profile;
+}
+
+static void report_symbols(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	char line[256], type, symbol[160];
+	unsigned long long at;
+
+	must(file, "/proc/kallsyms");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%llx %c %159s", &at, &type, symbol) == 3 && strchr("tTwW", type))
+			sayf("# symbol %llx %s", at, symbol);
+	fclose(file);
+}
+
 /* The measured region with a PMI minus the one without. */
 static void pmi_alone(struct vm *vm)
 {
@@ -377,36 +408,56 @@ int main(void)
 		return check_done();
 	}
 
+	if (getenv("COST_PROFILE"))
+		profile = getenv("COST_PROFILE");
 	vm_open(&vm);
 	global_ctrl_msr = !vm_seen.amd		  ? MSR_CORE_PERF_GLOBAL_CTRL :
 			  getenv("VM_PERFMON_V2") ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
 						    0;
 	vm_call(&vm, vm_guest_prepare, NULL);
 	for (how = IDLE; how <= NEAR; how++) {
-		int fd = how == BESIDE ? host_event() : -1;
+		int fd;
 
+		if (!begin(name[how]))
+			continue;
+		fd = how == BESIDE ? host_event() : -1;
 		turns(&vm, guest, (void *)(uintptr_t)how);
 		close(fd);
 		say_cost(name[how], 0, true);
 	}
-	turns(&vm, guest_insn, NULL);
-	say_cost("rdpmc", N, !vm_seen.rdpmc);
-	if (global_ctrl_msr) {
+	if (begin("rdpmc")) {
+		turns(&vm, guest_insn, NULL);
+		say_cost("rdpmc", N, !vm_seen.rdpmc);
+	}
+	if (global_ctrl_msr && begin("control")) {
 		turns(&vm, guest_insn, &vm);
 		say_cost("control", N, !vm_seen.mediated || vm_seen.fewer);
 	}
-	turns(&vm, guest_event, NULL);
-	say_cost("event", N, true);
-	turns(&vm, guest_sample, NULL);
-	say_cost("sample", N, true);
-	check_equal("PMIs of the samples", vm_seen.pmis, N, "one per sample");
-	turns(&vm, guest_interrupts, NULL);
-	say_cost("ipi", N, false);
-	turns(&vm, guest_interrupts, &vm);
-	say_cost("timer", N, true);
-	switches(&vm);
-	say_cost("switch", N, true);
-	pmi_alone(&vm);
+	if (begin("event")) {
+		turns(&vm, guest_event, NULL);
+		say_cost("event", N, true);
+	}
+	if (begin("sample")) {
+		turns(&vm, guest_sample, NULL);
+		say_cost("sample", N, true);
+		check_equal("PMIs of the samples", vm_seen.pmis, N, "one per sample");
+	}
+	if (begin("ipi")) {
+		turns(&vm, guest_interrupts, NULL);
+		say_cost("ipi", N, false);
+	}
+	if (begin("timer")) {
+		turns(&vm, guest_interrupts, &vm);
+		say_cost("timer", N, true);
+	}
+	if (begin("switch")) {
+		switches(&vm);
+		say_cost("switch", N, true);
+	}
+	if (begin("pmi"))
+		pmi_alone(&vm);
 	vm_close(&vm);
+	if (*profile)
+		report_symbols();
 	return check_done();
 }

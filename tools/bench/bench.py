@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measure what a guest's PMU costs the host, by counts, for each kind of vPMU beside the others.
 
-Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--again]
+Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--peer] [--again]
 
+--peer: measure mainline's newest kernel as well, perf-based and with its own mediated vPMU.
 --again: forget what was measured before.
 
 tests/vm/cost.c does the work, on the machine's default CPU of each vendor: exits of a guest with no
@@ -15,7 +16,8 @@ guest, by itself and under perf.  The kernel must be built: make bench does that
 Results, in build/bench:
   bench.json    all figures, the versions of kernel and machine, and the CPU models
   index.html    a page that shows them; it needs nothing else
-Standard output has a table, and the targets of the mediated vPMUs with what was measured.
+Standard output has a table, and the targets of the mediated vPMUs with what was measured.  For one that
+is missed, it has the functions in which the instructions are (tools/bench/profile.py).
 
 A boot that has ended is not repeated by the next call, unless the sources have changed since: Ctrl-C
 loses only what is running.
@@ -39,9 +41,10 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TOP, "tests/tool"), os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import cost                                                             # noqa: E402
+import profile                                                          # noqa: E402
 import testlist                                                         # noqa: E402
 import watch                                                            # noqa: E402
-from kvmpmu import (Failed, Parser, VENDORS, call, check_base, check_vendor, known_bases)    # noqa: E402
+from kvmpmu import (Failed, PEER, Parser, VENDORS, call, check_base, check_vendor, known_bases)    # noqa: E402
 from variants import kernel_paths                                       # noqa: E402
 
 PLACE = os.path.join(TOP, "build/bench")
@@ -52,23 +55,36 @@ class Mode:
     """A kind of vPMU.
 
     key         its name in the results
-    variant     what follows the base in the name of the variant
+    variant     the name of the variant, with BASE for the base
     label       its name for people
     reference   the key of the kind that it replaces for a user of that kernel
+    watchdog    whether guests can have it while the host's NMI watchdog is on
     """
 
     key: str
     variant: str
     label: str
     reference: str
+    watchdog: bool = True
+
+    def on(self, base):
+        """Return the variant of a base."""
+        return self.variant.replace("BASE", base)
 
 
 MODES = (
-    Mode("stock", "-stock", "our kernel, its own KVM", ""),
-    Mode("perf", "", "our kernel, perf-based", "stock"),
-    Mode("mediated", "-mediated", "our kernel, mediated", "stock"),
-    Mode("debian", "-debian-stock", "Debian's kernel and KVM", ""),
-    Mode("alone", "-debian-mediated", "Debian's kernel, mediated by modules alone", "debian"),
+    Mode("stock", "BASE-stock", "our kernel, its own KVM", ""),
+    Mode("perf", "BASE", "our kernel, perf-based", "stock"),
+    Mode("mediated", "BASE-mediated", "our kernel, mediated", "stock"),
+    Mode("debian", "BASE-debian-stock", "Debian's kernel and KVM", ""),
+    Mode("alone", "BASE-debian-mediated", "Debian's kernel, mediated by modules alone", "debian"),
+)
+# The same configuration and, in programs, the same guest as our newest base.  Mainline's kernel has no
+# mediated vPMU for guests while an event of the host's includes them: KVM_CREATE_VCPU is EBUSY then,
+# and the watchdog is such an event.
+PEERS = (
+    Mode("peer", PEER, "mainline's newest kernel, perf-based", ""),
+    Mode("peer-med", PEER + "-mediated", "mainline's newest kernel, mediated; not with nmi_watchdog=1", "peer", watchdog=False),
 )
 # The work, in the order of tables and pages.
 WORK = {
@@ -87,21 +103,28 @@ WORK = {
 }
 HOSTS = {"0": {}, "1": {"kargs": "nmi_watchdog=1", "cpus": "2"}}
 # How the program runs under perf, in the order of tables and pages.
-PROGRAM = {"stat": "gzip under perf stat", "statdd": "gzip under perf stat -dd", "topdown": "gzip under perf stat --topdown",
-           "record": "gzip under perf record -F 1000"}
+PROGRAM = {"%s-%s" % (program, how): "%s under perf %s" % (text, perf)
+           for program, text in (("gz", "gzip"), ("cc", "a compiler"))
+           for how, perf in (("stat", "stat"), ("dd", "stat -dd"), ("td", "stat --topdown"), ("rec", "record -F 1000"))}
 # A clock like that of a real CPU: perf record asks for samples by time.
 CLOCK = {"ips": "1000000000", "limit": "300"}
 # QEMU leaves PERF_METRICS, which perf stat --topdown takes, out of models that can migrate.
 METRICS = {"env": "GUEST_CPU=,migratable=off"}
 
 
-def sources():
-    """Return a hash of the sources: of the commit, and of what has changed since."""
-    def git(*arguments):
-        return subprocess.run(["git", "-C", TOP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+# The figures depend on these.
+SOURCES = """arch include kernel patches configs debian scripts/step scripts/lib tests/lib tests/rootfs tests/runner
+             tests/vm/cost.c tools/machine tools/bench/bench.py tools/bench/peer tools/bench/profile.py
+             tools/bench/program.sh""".split()
 
-    return hashlib.sha256(git("rev-parse", "HEAD") + git("diff", "HEAD") +
-                          git("ls-files", "--others", "--exclude-standard")).hexdigest()
+
+def sources():
+    """Return a hash of what the figures depend on: of the last commit, and of what has changed since."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", TOP, *arguments, "--", *SOURCES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=False).stdout
+
+    return hashlib.sha256(git("ls-files", "--stage") + git("diff") + git("ls-files", "--others", "--exclude-standard")).hexdigest()
 
 
 def load(again):
@@ -126,18 +149,21 @@ def save(name, content):
     os.replace(path + ".new", path)
 
 
-def boots(bases, vendors):
+def boots(bases, vendors, modes):
     """Yield (name, stanza) for each boot.  The name is VENDOR/VARIANT with -none or -watchdog."""
     for vendor in vendors:
         for base in bases:
-            for mode in MODES:
+            for mode in modes:
                 for host, more in HOSTS.items():
                     kind = "-watchdog" if host == "1" else ""
-                    yield "%s/%s%s" % (vendor, base + mode.variant, kind), \
-                        {"name": "vm/cost%s-%s" % (kind, vendor), "bases": base + mode.variant, "vendors": vendor, **more}
-                yield "%s/%s-program" % (vendor, base + mode.variant), \
-                    {"name": "guest/program-" + vendor, "file": "tools/bench/program.sh", "bases": base + mode.variant,
-                     "vendors": vendor, **HOSTS["1"], **CLOCK, **(METRICS if vendor == "intel" else {})}
+                    if host == "1" and not mode.watchdog:
+                        continue
+                    yield "%s/%s%s" % (vendor, mode.on(base), kind), \
+                        {"name": "vm/cost%s-%s" % (kind, vendor), "bases": mode.on(base), "vendors": vendor, **more}
+                yield "%s/%s-program" % (vendor, mode.on(base)), \
+                    {"name": "guest/program%s-%s" % ("" if mode.watchdog else "-0", vendor), "file": "tools/bench/program.sh",
+                     "bases": mode.on(base), "programs": "/usr/bin/tcc", "vendors": vendor, **CLOCK,
+                     **(HOSTS["1"] if mode.watchdog else {"cpus": HOSTS["1"]["cpus"]}), **(METRICS if vendor == "intel" else {})}
             variant = base + "-stock"
             yield "%s/%s-none" % (vendor, variant), {"name": "vm/cost-none-" + vendor, "bases": variant, "vendors": vendor,
                                                      "env": "COST_NO_PMU=1"}
@@ -152,9 +178,9 @@ def merged(stanzas):
     return list(found.values())
 
 
-def measure(known, bases, vendors):
+def measure(known, bases, vendors, modes):
     """Boot what is not known yet, and note each figure at once."""
-    todo = {name: stanza for name, stanza in boots(bases, vendors) if name not in known["measured"]}
+    todo = {name: stanza for name, stanza in boots(bases, vendors, modes) if name not in known["measured"]}
     if not todo:
         return
     for stanza in todo.values():
@@ -190,7 +216,7 @@ def run_programs(stanzas):
         with subprocess.Popen([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", place], stdout=subprocess.PIPE,
                               stderr=sys.stderr, text=True) as runner:
             for line in runner.stdout:
-                passed = re.match(r"ok \d+ - (\w+)/([^/]+)/guest/program-\w+$", line)
+                passed = re.match(r"ok \d+ - (\w+)/([^/]+)/guest/program(?:-0)?-\w+$", line)
                 if passed:
                     vendor, variant = passed.groups()
                     with open(glob.glob(os.path.join(place, variant, vendor + "-*", "truth"))[0]) as truth:
@@ -198,7 +224,7 @@ def run_programs(stanzas):
 
 
 def stretches(marks):
-    """Return {name: figures} of the stretches between the marks NAME 0 and NAME 1; the last of each name."""
+    """Return {name: figures} of the stretches between the marks NAME 0 and NAME 1; the least of each name."""
     found, begun = {}, {}
     for mark in marks:
         name = mark["mark"].strip()
@@ -207,27 +233,31 @@ def stretches(marks):
         if not mark["arg"]:
             begun[name] = now
         elif name in begun:
-            found[name] = {what: now[what] - begun[name][what] for what in now}
+            took = {what: now[what] - begun[name][what] for what in now}
+            found[name] = min(found.get(name, took), took, key=lambda figures: figures["insns"])
     return found
 
 
-def programs_of(known, vendor, base):
-    """Return {how: {mode's key: figures}} of the program, with the instructions that perf adds, in percent."""
+def programs_of(known, vendor, base, modes):
+    """Return {how: {mode's key: figures}} of programs, with the instructions that perf adds, in percent."""
     found = {}
-    for mode in MODES:
-        ran = known["measured"]["%s/%s-program" % (vendor, base + mode.variant)]
+    for mode in modes:
+        ran = known["measured"]["%s/%s-program" % (vendor, mode.on(base))]
         for how in PROGRAM:
             if how in ran:
-                found.setdefault(how, {})[mode.key] = {**ran[how], "percent": 100 * (ran[how]["insns"] / ran["plain"]["insns"] - 1)}
+                plain = ran[how.partition("-")[0] + "-plain"]["insns"]
+                found.setdefault(how, {})[mode.key] = {**ran[how], "percent": 100 * (ran[how]["insns"] / plain - 1)}
     return found
 
 
-def figures_of(known, vendor, base, host):
+def figures_of(known, vendor, base, host, modes):
     """Return {work: {mode's key: figures}} of a host."""
     found = {}
     measured = known["measured"]
-    for mode in MODES:
-        of = measured["%s/%s%s" % (vendor, base + mode.variant, "-watchdog" if host == "1" else "")]
+    for mode in modes:
+        if host == "1" and not mode.watchdog:
+            continue
+        of = measured["%s/%s%s" % (vendor, mode.on(base), "-watchdog" if host == "1" else "")]
         for work in WORK:
             if work in of:
                 found.setdefault(work, {})[mode.key] = of[work]
@@ -236,28 +266,51 @@ def figures_of(known, vendor, base, host):
 
 
 def targets(vendor, host, of):
-    """Yield (what, what was measured, the most that it may be) for a host's figures."""
+    """Yield (kind of vPMU, work, what, what was measured, the most that it may be) for a host's figures."""
     def insns(mode, work):
         return of[work][mode]["insns"]
 
     for mode in ("mediated", "alone"):
         reference = next(m.reference for m in MODES if m.key == mode)
-        yield mode, "idle exit / %s" % reference, insns(mode, "idle") / insns(reference, "idle"), 1
+        yield mode, "idle", "idle exit / %s" % reference, insns(mode, "idle") / insns(reference, "idle"), 1
         for work in ("event", "sample"):
-            yield mode, "%s / %s" % (work, reference), insns(mode, work) / insns(reference, work), 0.6
-    yield "mediated", "active exit / idle exit", insns("mediated", "active") / insns("mediated", "idle"), 1.15
-    yield "mediated", "exit near overflow / stock", insns("mediated", "near") / insns("stock", "near"), 0.6
+            yield mode, work, "%s / %s" % (work, reference), insns(mode, work) / insns(reference, work), 0.6
+    yield "mediated", "active", "active exit / idle exit", insns("mediated", "active") / insns("mediated", "idle"), 1.15
+    yield "mediated", "near", "exit near overflow / stock", insns("mediated", "near") / insns("stock", "near"), 0.6
     if vendor == "intel":
-        yield "mediated", "exits of RDPMC", of["rdpmc"]["mediated"]["exits"], 0
+        yield "mediated", "rdpmc", "exits of RDPMC", of["rdpmc"]["mediated"]["exits"], 0
     else:
-        yield "mediated", "RDPMC / stock", insns("mediated", "rdpmc") / insns("stock", "rdpmc"), 0.4
+        yield "mediated", "rdpmc", "RDPMC / stock", insns("mediated", "rdpmc") / insns("stock", "rdpmc"), 0.4
     if host == "1":
-        yield "alone", "active exit / Debian's idle exit", insns("alone", "active") / insns("debian", "idle"), 1.5
-        yield "alone", "accesses of an active exit", of["active"]["alone"]["accesses"], 18 if vendor == "intel" else 15.5
+        yield "alone", "active", "active exit / Debian's idle exit", insns("alone", "active") / insns("debian", "idle"), 1.5
+        yield "alone", "active", "accesses of an active exit", of["active"]["alone"]["accesses"], 18 if vendor == "intel" else 15.5
+    if "peer-med" in of["idle"]:
+        for work, most in (("idle", 0.5), ("active", 0.5), ("sample", 0.25), ("event", 0.75)):
+            yield "mediated", work, "%s / mainline's mediated" % work, insns("mediated", work) / insns("peer-med", work), most
+        for work in of:
+            if "peer-med" in of[work]:
+                yield "mediated", work, "accesses, %s, beyond mainline's" % work, \
+                    of[work]["mediated"]["accesses"] - of[work]["peer-med"]["accesses"], 0
 
 
-def versions(bases):
-    """Return what was measured: the kernels, the machine and the CPUs."""
+def profiles(known, hosts):
+    """Yield (what, profile) for each missed target's work: where the instructions are, by function."""
+    seen = set()
+    for host in hosts:
+        for target in host["targets"]:
+            variant = next(mode for mode in MODES if mode.key == target["mode"]).on(host["base"])
+            what = "%s/%s, %s, nmi_watchdog=%s" % (host["vendor"], variant, target["work"], host["watchdog"])
+            if target["reached"] or what in seen:
+                continue
+            seen.add(what)
+            if what not in known.setdefault("profiles", {}):
+                known["profiles"][what] = profile.profile(host["vendor"], variant, target["work"], host["watchdog"] == "1")
+                save("measured.json", known)
+            yield what, known["profiles"][what]
+
+
+def versions(bases, peer):
+    """Return what was measured: the kernels, the machine and the CPUs.  PEER: mainline's kernel, too."""
     def first_line(path):
         try:
             with open(os.path.join(TOP, path)) as file:
@@ -265,9 +318,14 @@ def versions(bases):
         except OSError:
             return ""
 
-    return {"kernels": {base: {"source": first_line("build/%s/source" % base).removesuffix("_all.deb").replace("_", " "),
-                               "debian": first_line("build/debian-%s/release" % base)} for base in bases},
+    def source(base):
+        return first_line("build/%s/source" % base).removesuffix("_all.deb").replace("_", " ")
+
+    return {"kernels": {base: {"source": source(base), "debian": first_line("build/debian-%s/release" % base)} for base in bases},
+            "peer": source(PEER) if peer else "",
             "machine": first_line("build/machine/stamp")[:12],
+            "compiler": subprocess.run(["gcc", "--version"], stdout=subprocess.PIPE, text=True,
+                                       check=False).stdout.partition("\n")[0],
             "cpus": dict(watch.launcher.DEFAULT_CPU),
             "commit": subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
                                      text=True, check=False).stdout.strip()}
@@ -286,7 +344,8 @@ def print_tables(results):
     for host in results["hosts"]:
         print("\n%s, base %s, nmi_watchdog=%s" % (host["cpu"], host["base"], host["watchdog"]))
         width = max(len(text) for text in WORK.values())
-        modes = [mode for mode in MODES if any(mode.key in of for of in host["figures"].values())]
+        shown = [*host["figures"].values(), *host["programs"].values()]
+        modes = [mode for mode in MODES + PEERS if any(mode.key in of for of in shown)]
         rows = [[""] + [mode.key for mode in modes]]
         for work, text in WORK.items():
             of = host["figures"].get(work, {})
@@ -300,9 +359,9 @@ def print_tables(results):
             print("  " + "  ".join(row[0].ljust(widths[0]) if not i else text.rjust(widths[i]) for i, text in enumerate(row)))
     print("\nInstructions of the host / its accesses to the PMU / VM-exits, for one of each; in brackets the\n"
           "instructions in proportion to the kind of vPMU that a user of that kernel has otherwise.  The rows of\n"
-          "gzip have the instructions that perf adds, of host and guest together.")
-    for mode in MODES:
-        print("  %-9s %s%s" % (mode.key, mode.label, ", in proportion to " + mode.reference if mode.reference else ""))
+          "programs have the instructions that perf adds, of host and guest together.")
+    for mode in results["modes"]:
+        print("  %-9s %s%s" % (mode["key"], mode["label"], ", in proportion to " + mode["reference"] if mode["reference"] else ""))
 
 
 def print_targets(results):
@@ -322,6 +381,7 @@ def main():
     parser = Parser("tools/bench/bench.py", __doc__)
     parser.add_argument("--base", default="all")
     parser.add_argument("--vendor", default="all")
+    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     check_vendor(options.vendor, "bench")
@@ -329,22 +389,26 @@ def main():
         check_base(options.base, "bench", more=False)
     bases = known_bases() if options.base == "all" else [options.base]
     vendors = VENDORS if options.vendor == "all" else [options.vendor]
+    modes = MODES + PEERS * options.peer
     known = load(options.again)
-    measure(known, bases, vendors)
-    results = {**versions(bases), "modes": [dataclasses.asdict(mode) for mode in MODES], "work": list(WORK.items()),
+    measure(known, bases, vendors, modes)
+    results = {**versions(bases, options.peer), "modes": [dataclasses.asdict(mode) for mode in modes], "work": list(WORK.items()),
                "program": list(PROGRAM.items()), "hosts": []}
     for vendor in vendors:
         for base in bases:
             for host in HOSTS:
-                of = figures_of(known, vendor, base, host)
+                of = figures_of(known, vendor, base, host, modes)
                 results["hosts"].append({
-                    "programs": programs_of(known, vendor, base) if host == "1" else {},
+                    "programs": programs_of(known, vendor, base, modes) if host == "1" else {},
                     "vendor": vendor, "cpu": watch.launcher.DEFAULT_CPU[vendor], "base": base, "watchdog": host, "figures": of,
-                    "targets": [{"mode": mode, "what": what, "value": value, "most": most, "reached": value <= most}
-                                for mode, what, value, most in targets(vendor, host, of)]})
+                    "targets": [{"mode": mode, "work": work, "what": what, "value": value, "most": most, "reached": value <= most}
+                                for mode, work, what, value, most in targets(vendor, host, of)]})
+    results["profiles"] = dict(profiles(known, results["hosts"]))
     save("bench.json", results)
     print_tables(results)
     good = print_targets(results)
+    for what, found in results["profiles"].items():
+        print("\nWhere they go: %s\n%s" % (what, "\n".join(profile.text(found))))
     sys.stdout.flush()
     page = [os.path.join(PLACE, name) for name in ("bench.json", "index.html")]
     if subprocess.run([os.path.join(TOP, "tools/bench/page.py"), *page], check=False).returncode:

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make a page of what tools/bench/bench.py has measured.
+"""Make a page of what tools/bench/bench.py has measured, or a plot for README.
 
 Usage: tools/bench/page.py BENCH.json PAGE.html
+       tools/bench/page.py --plot FIGURES.json PLOT.svg
 
-The page has its plots in itself, follows the reader's choice of light or dark, and can be read on a
-phone.  Debian's python3-matplotlib draws the plots, so this is a program for Debian's own Python.
+FIGURES.json is Documentation/bench.json; see tools/bench/readme.py.  The page has its plots in itself,
+follows the reader's choice of light or dark, and can be read on a phone.  Debian's python3-matplotlib
+draws the plots, so this is a program for Debian's own Python.
 
 Exit status: 0 written; 1 failed; 2 bad usage.
 """
@@ -25,7 +27,8 @@ except ImportError:
     sys.exit(1)
 
 # Each is readable on white and on black.
-COLOURS = {"stock": "#8a8f98", "perf": "#3d8fd1", "mediated": "#2a9d6e", "debian": "#b08a5b", "alone": "#d0703c"}
+COLOURS = {"stock": "#8a8f98", "perf": "#3d8fd1", "mediated": "#2a9d6e", "debian": "#b08a5b", "alone": "#d0703c",
+           "peer": "#9a7fd1", "peer-med": "#c2569b"}
 # Drawn in this colour, and then made the page's own.
 INK = "#010203"
 
@@ -60,10 +63,9 @@ def percent(figures):
     return figures["percent"], "{:+.1f} %".format(figures["percent"])
 
 
-def plot(figures, modes, what):
-    """Return an SVG with a bar for each kind of vPMU; WHAT is cost or percent."""
+def bars(axes, figures, modes, what):
+    """Draw a bar for each kind of vPMU; WHAT is cost or percent."""
     shown = [mode for mode in modes if mode["key"] in figures][::-1]
-    fig, axes = pyplot.subplots(figsize=(4.2, 0.1 + 0.36 * len(shown)))
     values = [what(figures[mode["key"]])[0] for mode in shown]
     axes.barh(range(len(shown)), values, color=[COLOURS[mode["key"]] for mode in shown], height=0.7)
     most = max(values + [1])
@@ -76,6 +78,35 @@ def plot(figures, modes, what):
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def plot(figures, modes, what):
+    """Return an SVG with a bar for each kind of vPMU; WHAT is cost or percent."""
+    fig, axes = pyplot.subplots(figsize=(4.2, 0.1 + 0.36 * sum(mode["key"] in figures for mode in modes)))
+    bars(axes, figures, modes, what)
+    return svg_of(fig)
+
+
+def readme_plot(figures):
+    """Return an SVG that is readable on white and on black by itself: a row of plots for each CPU."""
+    work = ("active", "sample", "event")
+    program = "gz-dd"
+    names = {**dict(figures["work"]), **dict(figures["program"])}
+    rows = len(figures["hosts"])
+    fig, axes = pyplot.subplots(rows, len(work) + 1, figsize=(15, 0.9 * rows + 0.34 * rows * len(figures["modes"])), squeeze=False)
+    for row, host in zip(axes, figures["hosts"]):
+        for cell, key in zip(row, work):
+            bars(cell, host["figures"][key], figures["modes"], cost)
+            cell.set_title("%s: %s" % (host["cpu"], names[key]), size=10, color=INK)
+        bars(row[-1], host["programs"][program], figures["modes"], percent)
+        row[-1].set_title("%s: %s" % (host["cpu"], names[program]), size=10, color=INK)
+    fig.tight_layout()
+    style = "<style>svg { color: #1b1f24 } @media (prefers-color-scheme: dark) { svg { color: #e6e9ee } }</style>"
+    return re.sub(r"(<svg [^>]*>)", lambda found: found.group(1) + style, svg_of(fig), count=1)
+
+
+def svg_of(fig):
+    """Return a figure as SVG, with the page's own colour instead of INK."""
     out = io.StringIO()
     fig.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     pyplot.close(fig)
@@ -152,21 +183,29 @@ def page(results):
     # Debian's default first.
     for host in sorted(results["hosts"], key=lambda host: host["watchdog"] != "1"):
         lines += section(host, results)
+    for what, found in results["profiles"].items():
+        lines.append("<details><summary>Where they go: %s</summary><div class=scroll><table>" % html.escape(what))
+        lines += ["<tr><td>%s</td><td>%.1f</td></tr>" % (html.escape(name), count)
+                  for name, count in sorted(found.items(), key=lambda item: -item[1])[:25]]
+        lines.append("</table></div></details>")
     lines.append(FOOT % (html.escape(results["commit"]), html.escape(results["machine"])))
     return "\n".join(lines) + "\n"
 
 
 def main():
-    if len(sys.argv) != 3:
-        print("page: usage: tools/bench/page.py BENCH.json PAGE.html\nnext: make bench", file=sys.stderr)
+    draw, paths = page, sys.argv[1:]
+    if paths[:1] == ["--plot"]:
+        draw, paths = readme_plot, paths[1:]
+    if len(paths) != 2:
+        print("page: usage: tools/bench/page.py [--plot] BENCH.json RESULT\nnext: make bench", file=sys.stderr)
         return 2
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "kvm-pmu"
     matplotlib.rcParams["font.family"] = "sans-serif"
-    with open(sys.argv[1]) as file:
+    with open(paths[0]) as file:
         results = json.load(file)
-    with open(sys.argv[2], "w") as out:
-        out.write(page(results))
+    with open(paths[1], "w") as out:
+        out.write(draw(results))
     return 0
 
 
