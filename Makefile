@@ -3,7 +3,7 @@
 # Targets only; 'make' alone lists them.  Each calls a program in scripts/, tests/ or
 # tools/, which also runs without make.
 
-export BASE FROM SUITE VENDOR TESTS V ALL PEER RELEASE KERNEL FLAVOUR DEBUG_INFO
+export BASE FROM SUITE VENDOR TESTS V ALL PEER MODEL RELEASE KERNEL FLAVOUR DEBUG_INFO
 export KVMPMU_TARGET = $@
 # The command to repeat after an error.
 export NEXT = $(strip make $@ $(filter-out V=%,$(MAKEOVERRIDES)))

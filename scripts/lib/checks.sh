@@ -63,7 +63,7 @@ text() {
 	local f
 	for f in "${files[@]}"; do
 		case $f in
-		*.patch | COPYING | *.png | */corpus/*) ;;
+		*.patch | COPYING | *.png | *.svg | *.json | */corpus/*) ;;
 		*) printf '%s\n' "$f" ;;
 		esac
 	done
@@ -112,7 +112,7 @@ licences() {
 	for f in "${text[@]}"; do
 		case $f in
 		README | */README | MAINTAINERS | *.rst | .gitignore) continue ;;
-		*/list | */series | */base | */cover | */pin | */debian/* | patches/*/config/*) continue ;;
+		*/list | */series | */base | */cover | */pin | */bench/peer | */debian/* | patches/*/config/*) continue ;;
 		debian/*.triggers | debian/tests/control | debian/source/format) continue ;;
 		debian/changelog | debian/control | debian/copyright) continue ;;
 		esac
@@ -206,12 +206,17 @@ diffstats() {
 
 pins() {
 	local f key
-	for f in patches/*/base patches/*/debian/* patches/*/config/* tools/machine/pin tests/proof/pins/*; do
+	for f in patches/*/base patches/*/debian/* patches/*/config/* tools/machine/pin tools/bench/peer tests/proof/pins/*; do
 		for key in suite type package version file sha256; do
 			[ -n "$(field "$f" $key)" ] || printf '%s:1: no line "%s:"\n' "$f" "$key"
 		done
 		[[ $(field "$f" sha256) =~ ^[0-9a-f]{64}$ ]] || printf '%s:1: sha256 is not one\n' "$f"
 	done
+}
+
+# readme_figures: have README's figures compared with those that make bench has measured.
+readme_figures() {
+	tools/bench/readme.py --check
 }
 
 # tests: have the runner read tests/list.  Its first line says what is wrong, and where; the
@@ -258,5 +263,6 @@ fast_checks() {
 	! has python3 "texts of mails" || report "texts of mails" < <(texts)
 	! has python3 "diffstats of mails" || report "diffstats of mails" < <(diffstats)
 	report "pins" < <(pins)
+	! has python3 "README's figures" || report "README's figures" < <(readme_figures)
 	! has python3 "list of tests" || report "list of tests" < <(tests)
 }

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measure what a guest's PMU costs the host, by counts, for each kind of vPMU beside the others.
 
-Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--peer] [--again]
+Usage: tools/bench/bench.py [--base BASE] [--vendor VENDOR] [--model CPU] [--peer] [--again]
 
+--model: another CPU than the vendor's default, of those that tools/machine/machine --help names.  The
+results are bench-CPU.json and index-CPU.html then.
 --peer: measure mainline's newest kernel as well, perf-based and with its own mediated vPMU.
 --again: forget what was measured before.
 
@@ -127,17 +129,33 @@ def sources():
     return hashlib.sha256(git("ls-files", "--stage") + git("diff") + git("ls-files", "--others", "--exclude-standard")).hexdigest()
 
 
-def load(again):
+def load(again, model=""):
     """Return what was measured before with these sources, as {name: {work: figures}}."""
     try:
-        with open(os.path.join(PLACE, "measured.json")) as file:
+        with open(os.path.join(PLACE, named("measured.json", model))) as file:
             known = json.load(file)
     except (OSError, ValueError):
         known = {}
     stamp = sources()
     if again or known.get("sources") != stamp:
         known = {"sources": stamp, "measured": {}}
-    return known
+    return {**known, "model": model}
+
+
+def named(name, model):
+    """Return the name of a file for a CPU, "" for the default ones."""
+    stem, ext = os.path.splitext(name)
+    return stem + ("-" + model if model else "") + ext
+
+
+def can_mediate(model):
+    """Return whether the host's CPU can give a guest its PMU: with global registers, which AMD's first version has not."""
+    return "version=1" not in watch.launcher.CPUS[model][2].split(",")
+
+
+def keep(known):
+    """Note what was measured."""
+    save(named("measured.json", known["model"]), known)
 
 
 def save(name, content):
@@ -149,8 +167,13 @@ def save(name, content):
     os.replace(path + ".new", path)
 
 
-def boots(bases, vendors, modes):
+def boots(bases, vendors, modes, model=""):
     """Yield (name, stanza) for each boot.  The name is VENDOR/VARIANT with -none or -watchdog."""
+    for name, stanza in _boots(bases, vendors, modes):
+        yield name, {**stanza, "model": model} if model else stanza
+
+
+def _boots(bases, vendors, modes):
     for vendor in vendors:
         for base in bases:
             for mode in modes:
@@ -180,7 +203,7 @@ def merged(stanzas):
 
 def measure(known, bases, vendors, modes):
     """Boot what is not known yet, and note each figure at once."""
-    todo = {name: stanza for name, stanza in boots(bases, vendors, modes) if name not in known["measured"]}
+    todo = {name: stanza for name, stanza in boots(bases, vendors, modes, known["model"]) if name not in known["measured"]}
     if not todo:
         return
     for stanza in todo.values():
@@ -194,11 +217,11 @@ def measure(known, bases, vendors, modes):
         # The last work of a boot.
         if work == "pmi" or variant.endswith("-none"):
             known["measured"][name] = part.pop(name)
-            save("measured.json", known)
+            keep(known)
     programs = [stanza for name, stanza in todo.items() if name.endswith("-program")]
     for name, figures in run_programs(merged(programs)) if programs else ():
         known["measured"][name] = figures
-        save("measured.json", known)
+        keep(known)
     missing = [name for name in todo if name not in known["measured"]]
     if missing:
         raise Failed("no figures of %s" % " ".join(missing), "make bench   # measures what is missing", 1)
@@ -270,6 +293,8 @@ def targets(vendor, host, of):
     def insns(mode, work):
         return of[work][mode]["insns"]
 
+    if "mediated" not in of["idle"]:
+        return
     for mode in ("mediated", "alone"):
         reference = next(m.reference for m in MODES if m.key == mode)
         yield mode, "idle", "idle exit / %s" % reference, insns(mode, "idle") / insns(reference, "idle"), 1
@@ -304,8 +329,9 @@ def profiles(known, hosts):
                 continue
             seen.add(what)
             if what not in known.setdefault("profiles", {}):
-                known["profiles"][what] = profile.profile(host["vendor"], variant, target["work"], host["watchdog"] == "1")
-                save("measured.json", known)
+                known["profiles"][what] = profile.profile(host["vendor"], variant, target["work"], host["watchdog"] == "1",
+                                                          known["model"])
+                keep(known)
             yield what, known["profiles"][what]
 
 
@@ -326,7 +352,6 @@ def versions(bases, peer):
             "machine": first_line("build/machine/stamp")[:12],
             "compiler": subprocess.run(["gcc", "--version"], stdout=subprocess.PIPE, text=True,
                                        check=False).stdout.partition("\n")[0],
-            "cpus": dict(watch.launcher.DEFAULT_CPU),
             "commit": subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
                                      text=True, check=False).stdout.strip()}
 
@@ -381,6 +406,7 @@ def main():
     parser = Parser("tools/bench/bench.py", __doc__)
     parser.add_argument("--base", default="all")
     parser.add_argument("--vendor", default="all")
+    parser.add_argument("--model", default="")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
@@ -390,7 +416,16 @@ def main():
     bases = known_bases() if options.base == "all" else [options.base]
     vendors = VENDORS if options.vendor == "all" else [options.vendor]
     modes = MODES + PEERS * options.peer
-    known = load(options.again)
+    if options.model:
+        if options.model not in watch.launcher.CPUS:
+            raise Failed("unknown CPU '%s', there are: %s" % (options.model, " ".join(watch.launcher.CPUS)),
+                         "make bench MODEL=zen5")
+        vendor = watch.launcher.CPUS[options.model][0]
+        if vendor not in vendors:
+            raise Failed("%s is of vendor %s" % (options.model, vendor), "make bench MODEL=%s" % options.model)
+        vendors = [vendor]
+        modes = tuple(mode for mode in modes if can_mediate(options.model) or not mode.on("").endswith("-mediated"))
+    known = load(options.again, options.model)
     measure(known, bases, vendors, modes)
     results = {**versions(bases, options.peer), "modes": [dataclasses.asdict(mode) for mode in modes], "work": list(WORK.items()),
                "program": list(PROGRAM.items()), "hosts": []}
@@ -399,21 +434,22 @@ def main():
             for host in HOSTS:
                 of = figures_of(known, vendor, base, host, modes)
                 results["hosts"].append({
-                    "programs": programs_of(known, vendor, base, modes) if host == "1" else {},
-                    "vendor": vendor, "cpu": watch.launcher.DEFAULT_CPU[vendor], "base": base, "watchdog": host, "figures": of,
+                    "programs": programs_of(known, vendor, base, modes) if host == "1" else {}, "vendor": vendor,
+                    "cpu": options.model or watch.launcher.DEFAULT_CPU[vendor], "base": base, "watchdog": host, "figures": of,
                     "targets": [{"mode": mode, "work": work, "what": what, "value": value, "most": most, "reached": value <= most}
                                 for mode, work, what, value, most in targets(vendor, host, of)]})
     results["profiles"] = dict(profiles(known, results["hosts"]))
-    save("bench.json", results)
+    names = [named(name, options.model) for name in ("bench.json", "index.html")]
+    save(names[0], results)
     print_tables(results)
     good = print_targets(results)
     for what, found in results["profiles"].items():
         print("\nWhere they go: %s\n%s" % (what, "\n".join(profile.text(found))))
     sys.stdout.flush()
-    page = [os.path.join(PLACE, name) for name in ("bench.json", "index.html")]
+    page = [os.path.join(PLACE, name) for name in names]
     if subprocess.run([os.path.join(TOP, "tools/bench/page.py"), *page], check=False).returncode:
         return 1    # it has said why
-    print("\nbuild/bench/index.html shows this; build/bench/bench.json has all figures")
+    print("\nbuild/bench/%s shows this; build/bench/%s has all figures" % (names[1], names[0]))
     return 0 if good else 1
 
 

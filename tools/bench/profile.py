@@ -35,10 +35,11 @@ from kvmpmu import Failed, VENDORS, call            # noqa: E402
 MOST = 25           # functions that are printed
 
 
-def profile(vendor, variant, work, watchdog):
+def profile(vendor, variant, work, watchdog, model=""):
     """Return {function: instructions for one of the work}, by a boot of tests/vm/cost.c."""
     stanza = {"name": "vm/cost", "file": "tests/vm/cost.c", "bases": variant, "vendors": vendor, "env": "COST_PROFILE=" + work,
-              "limit": "300", **({"kargs": "nmi_watchdog=1", "cpus": "2"} if watchdog else {})}
+              "limit": "300", **({"kargs": "nmi_watchdog=1", "cpus": "2"} if watchdog else {}),
+              **({"model": model} if model else {})}
     with tempfile.TemporaryDirectory(prefix="profile.") as place:
         path = os.path.join(place, "list")
         with open(path, "w") as out:
