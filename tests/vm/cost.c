@@ -342,7 +342,8 @@ static void report_symbols(void)
 
 	must(file, "/proc/kallsyms");
 	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%llx %c %159s", &at, &type, symbol) == 3 && strchr("tTwW", type))
+		if (sscanf(line, "%llx %c %159s", &at, &type, symbol) == 3 && strchr("tTwW", type) &&
+		    strncmp(symbol, "__pfx_", 6))
 			sayf("# symbol %llx %s", at, symbol);
 	fclose(file);
 }
