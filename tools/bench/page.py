@@ -72,7 +72,7 @@ def bars(axes, figures, modes, what):
     for at, mode in enumerate(shown):
         value, label = what(figures[mode["key"]])
         axes.text(max(value, 0) + most * 0.015, at, label, va="center", size=9, color=INK)
-    axes.set_yticks(range(len(shown)), [mode["key"] for mode in shown], size=9, color=INK)
+    axes.set_yticks(range(len(shown)), [mode.get("short", mode["key"]) for mode in shown], size=9, color=INK)
     axes.set_xlim(0, most * 1.32)
     axes.set_xticks([])
     axes.tick_params(length=0)
@@ -88,7 +88,10 @@ def plot(figures, modes, what):
 
 
 def readme_plot(figures):
-    """Return an SVG that is readable on white and on black by itself: a row of plots for each CPU."""
+    """Return an SVG with a row of plots for each CPU, in a colour that is readable on white and on black.
+
+    A page that shows it may have another scheme of colours than the reader's system.
+    """
     work = ("active", "sample", "event")
     program = "gz-dd"
     names = {**dict(figures["work"]), **dict(figures["program"])}
@@ -101,7 +104,7 @@ def readme_plot(figures):
         bars(row[-1], host["programs"][program], figures["modes"], percent)
         row[-1].set_title("%s: %s" % (host["cpu"], names[program]), size=10, color=INK)
     fig.tight_layout()
-    style = "<style>svg { color: #1b1f24 } @media (prefers-color-scheme: dark) { svg { color: #e6e9ee } }</style>"
+    style = "<style>svg { color: #7a828e }</style>"
     return re.sub(r"(<svg [^>]*>)", lambda found: found.group(1) + style, svg_of(fig), count=1)
 
 

@@ -50,9 +50,10 @@ def shown(results):
         raise Failed("build/bench/bench.json has not both vendors on base %s" % base, "make bench", 1)
     rows = [work for work in results["work"] if work[0] in WORK]
     return {"kernels": {base: results["kernels"][base]}, "peer": results["peer"], "compiler": results["compiler"],
-            "machine": results["machine"], "modes": [mode for mode in results["modes"] if mode["key"] in COLUMNS],
+            "machine": results["machine"],
+            "modes": [{**mode, "short": COLUMNS[mode["key"]]} for mode in results["modes"] if mode["key"] in COLUMNS],
             "work": rows, "program": results["program"],
-            "hosts": [{"cpu": host["cpu"],
+            "hosts": [{"cpu": CPUS[host["cpu"]],
                        "figures": {work: _of(other["figures"].get(work, {}), host["figures"].get(work, {})) for work, _ in rows},
                        "programs": {how: _of(of) for how, of in host["programs"].items()}} for host, other in zip(hosts, without)]}
 
@@ -98,11 +99,11 @@ def tables(figures):
     heads = [COLUMNS[key] for key in keys]
     found = []
     for host in figures["hosts"]:
-        rows = [[CPUS[host["cpu"]]] + heads]
+        rows = [[host["cpu"]] + heads]
         rows += [[text] + [cost(host["figures"][work].get(key)) for key in keys] for work, text in figures["work"]]
         found.append(rst_table(rows))
     for host in figures["hosts"]:
-        rows = [["Under perf, %s" % CPUS[host["cpu"]]] + heads]
+        rows = [["Under perf, %s" % host["cpu"]] + heads]
         rows += [[text] + [percent(host["programs"][how].get(key)) for key in keys]
                  for how, text in figures["program"] if host["programs"].get(how)]
         found.append(rst_table(rows))
