@@ -230,7 +230,8 @@ def measure(known, bases, vendors, modes):
 def run_programs(stanzas):
     """Run tools/bench/program.sh, and yield (name of the boot, figures) as each has ended.
 
-    The figures are {how the program runs: instructions of the host and the guest, exits, accesses}.
+    The figures are {how the program runs: instructions of the host and the guest, exits, accesses};
+    "by" has them by context, by basic reason or exit code, and by kind.
     """
     with tempfile.TemporaryDirectory(prefix="bench.") as place:
         path = os.path.join(place, "list")
@@ -246,17 +247,23 @@ def run_programs(stanzas):
                         yield "%s/%s-program" % (vendor, variant), stretches(json.loads(mark) for mark in truth)
 
 
+def _less(counts, before):
+    """Return what has been added to counts by name, without those to which nothing was."""
+    return {name: count - before.get(name, 0) for name, count in counts.items() if count > before.get(name, 0)}
+
+
 def stretches(marks):
     """Return {name: figures} of the stretches between the marks NAME 0 and NAME 1; the least of each name."""
     found, begun = {}, {}
     for mark in marks:
         name = mark["mark"].strip()
-        now = {"insns": sum(mark["insns"].values()), "exits": sum(mark["exits"].values()),
-               "accesses": sum(mark["pmu"]["host"].values())}
         if not mark["arg"]:
-            begun[name] = now
+            begun[name] = mark
         elif name in begun:
-            took = {what: now[what] - begun[name][what] for what in now}
+            insns, exits, accesses = (_less(what(mark), what(begun[name])) for what in (
+                lambda mark: mark["insns"], lambda mark: mark["exits"], lambda mark: mark["pmu"]["host"]))
+            took = {"insns": sum(insns.values()), "exits": sum(exits.values()), "accesses": sum(accesses.values()),
+                    "by": {"insns": insns, "exits": exits, "accesses": accesses}}
             found[name] = min(found.get(name, took), took, key=lambda figures: figures["insns"])
     return found
 
