@@ -28,7 +28,7 @@
  *	switch	KVM_RUN of another vCPU on the same CPU, which does nothing
  *
  * With COST_PROFILE=WORK in the environment, the machine counts the host kernel's instructions of that
- * work by address, and the kernel's symbols are reported: tools/bench/profile.py reads both.
+ * work by address, and the kernel's symbols are reported: tools/bench/functions.py reads both.
  *
  * With COST_NO_PMU in the environment the guest has no PMU, and does nothing but exit.
  *

@@ -19,7 +19,7 @@ Results, in build/bench:
   bench.json    all figures, the versions of kernel and machine, and the CPU models
   index.html    a page that shows them; it needs nothing else
 Standard output has a table, and the targets of the mediated vPMUs with what was measured.  For one that
-is missed, it has the functions in which the instructions are (tools/bench/profile.py).
+is missed, it has the functions in which the instructions are (tools/bench/functions.py).
 
 A boot that has ended is not repeated by the next call, unless the sources have changed since: Ctrl-C
 loses only what is running.
@@ -43,11 +43,12 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TOP, "tests/tool"), os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
 import cost                                                             # noqa: E402
-import profile                                                          # noqa: E402
+import functions                                                        # noqa: E402
+import steps                                                            # noqa: E402
 import testlist                                                         # noqa: E402
 import watch                                                            # noqa: E402
 from kvmpmu import (Failed, PEER, Parser, VENDORS, call, check_base, check_vendor, known_bases)    # noqa: E402
-from variants import kernel_paths                                       # noqa: E402
+from variants import MEDIATED, kernel_paths                                       # noqa: E402
 
 PLACE = os.path.join(TOP, "build/bench")
 
@@ -86,7 +87,7 @@ MODES = (
 # and the watchdog is such an event.
 PEERS = (
     Mode("peer", PEER, "mainline's newest kernel, perf-based", ""),
-    Mode("peer-med", PEER + "-mediated", "mainline's newest kernel, mediated; not with nmi_watchdog=1", "peer", watchdog=False),
+    Mode("peer-med", PEER + MEDIATED, "mainline's newest kernel, mediated; not with nmi_watchdog=1", "peer", watchdog=False),
 )
 # The work, in the order of tables and pages.
 WORK = {
@@ -116,7 +117,7 @@ METRICS = {"env": "GUEST_CPU=,migratable=off"}
 
 # The figures depend on these.
 SOURCES = """arch include kernel patches configs debian scripts/step scripts/lib tests/lib tests/rootfs tests/runner
-             tests/vm/cost.c tools/machine tools/bench/bench.py tools/bench/peer tools/bench/profile.py
+             tests/tool/cost.py tests/vm/cost.c tools/machine tools/bench/bench.py tools/bench/peer tools/bench/functions.py
              tools/bench/program.sh""".split()
 
 
@@ -159,12 +160,7 @@ def keep(known):
 
 
 def save(name, content):
-    os.makedirs(PLACE, exist_ok=True)
-    path = os.path.join(PLACE, name)
-    with open(path + ".new", "w") as out:
-        json.dump(content, out, indent=1, sort_keys=True)
-        out.write("\n")
-    os.replace(path + ".new", path)
+    steps.write(os.path.join(PLACE, name), json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def boots(bases, vendors, modes, model=""):
@@ -336,8 +332,8 @@ def profiles(known, hosts):
                 continue
             seen.add(what)
             if what not in known.setdefault("profiles", {}):
-                known["profiles"][what] = profile.profile(host["vendor"], variant, target["work"], host["watchdog"] == "1",
-                                                          known["model"])
+                known["profiles"][what] = functions.profile(host["vendor"], variant, target["work"], host["watchdog"] == "1",
+                                                            known["model"])
                 keep(known)
             yield what, known["profiles"][what]
 
@@ -431,7 +427,7 @@ def main():
         if vendor not in vendors:
             raise Failed("%s is of vendor %s" % (options.model, vendor), "make bench MODEL=%s" % options.model)
         vendors = [vendor]
-        modes = tuple(mode for mode in modes if can_mediate(options.model) or not mode.on("").endswith("-mediated"))
+        modes = tuple(mode for mode in modes if can_mediate(options.model) or not mode.on("").endswith(MEDIATED))
     known = load(options.again, options.model)
     measure(known, bases, vendors, modes)
     results = {**versions(bases, options.peer), "modes": [dataclasses.asdict(mode) for mode in modes], "work": list(WORK.items()),
@@ -451,7 +447,7 @@ def main():
     print_tables(results)
     good = print_targets(results)
     for what, found in results["profiles"].items():
-        print("\nWhere they go: %s\n%s" % (what, "\n".join(profile.text(found))))
+        print("\nWhere they go: %s\n%s" % (what, functions.text(found)))
     sys.stdout.flush()
     page = [os.path.join(PLACE, name) for name in names]
     if subprocess.run([os.path.join(TOP, "tools/bench/page.py"), *page], check=False).returncode:

@@ -26,6 +26,8 @@ except ImportError:
     print("page: matplotlib is not installed\nnext: apt-get install python3-matplotlib", file=sys.stderr)
     sys.exit(1)
 
+import functions
+
 # Each is readable on white and on black.
 COLOURS = {"stock": "#8a8f98", "perf": "#3d8fd1", "mediated": "#2a9d6e", "debian": "#b08a5b", "alone": "#d0703c",
            "peer": "#9a7fd1", "peer-med": "#c2569b"}
@@ -188,8 +190,7 @@ def page(results):
         lines += section(host, results)
     for what, found in results["profiles"].items():
         lines.append("<details><summary>Where they go: %s</summary><div class=scroll><table>" % html.escape(what))
-        lines += ["<tr><td>%s</td><td>%.1f</td></tr>" % (html.escape(name), count)
-                  for name, count in sorted(found.items(), key=lambda item: -item[1])[:25]]
+        lines += ["<tr><td>%s</td><td>%.1f</td></tr>" % (html.escape(name), count) for count, name in functions.lines(found)]
         lines.append("</table></div></details>")
     lines.append(FOOT % (html.escape(results["commit"]), html.escape(results["machine"])))
     return "\n".join(lines) + "\n"

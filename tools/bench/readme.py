@@ -26,6 +26,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
 
 from kvmpmu import Failed, VENDORS, call, known_bases       # noqa: E402
+from steps import write                                     # noqa: E402
 
 LAST = os.path.join(TOP, "build/bench/bench.json")
 FIGURES, PLOT, README = (os.path.join(TOP, name) for name in ("Documentation/bench.json", "Documentation/bench.svg", "README"))
@@ -65,7 +66,7 @@ def _of(*figures):
     """
     found = {}
     for of in figures:
-        found.update((mode, of[mode]) for mode in COLUMNS if mode in of)
+        found.update((mode, {key: of[mode][key] for key in of[mode] if key != "by"}) for mode in COLUMNS if mode in of)
     return found
 
 
@@ -124,12 +125,6 @@ def between(readme):
 
 def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write(path, text):
-    with open(path + ".new", "w") as out:
-        out.write(text)
-    os.replace(path + ".new", path)
 
 
 def write_all():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Print in which functions of the host's kernel the instructions of a kind of work are.
 
-Usage: tools/bench/profile.py VENDOR VARIANT WORK [WATCHDOG]
+Usage: tools/bench/functions.py VENDOR VARIANT WORK [WATCHDOG]
 
 VENDOR      intel or amd
 VARIANT     a base or a variant of it, or peer and peer-mediated
@@ -51,7 +51,7 @@ def profile(vendor, variant, work, watchdog, model=""):
         counts = re.search(r"# cost %s\|(\d+)\|" % re.escape(work), done.stdout)
         logs = glob.glob(os.path.join(place, variant, vendor + "-*"))
         if not counts or not logs:
-            raise Failed("no figures of %s on %s/%s" % (work, vendor, variant), "tools/bench/profile.py --help", 1)
+            raise Failed("no figures of %s on %s/%s" % (work, vendor, variant), "tools/bench/functions.py --help", 1)
         symbols = sorted((int(address, 16), name)
                          for address, name in re.findall(r"^ *# symbol ([0-9a-f]+) (\S+)$", done.stdout, re.M))
         with open(os.path.join(logs[0], "truth")) as truth:
@@ -64,20 +64,25 @@ def profile(vendor, variant, work, watchdog, model=""):
     return {name: count / int(counts.group(1)) for name, count in found.items()}
 
 
-def text(found, most=MOST):
-    """Return the lines of a profile, the most expensive functions first."""
-    lines = ["%10.1f  instructions in all" % sum(found.values())]
-    lines += ["%10.1f  %s" % (count, name) for name, count in sorted(found.items(), key=lambda item: -item[1])[:most]]
-    return lines
+def lines(found):
+    """Yield (instructions, what) for each line of a profile: all of it, and the most expensive functions."""
+    yield sum(found.values()), "instructions in all"
+    for name, count in sorted(found.items(), key=lambda item: -item[1])[:MOST]:
+        yield count, name
+
+
+def text(found):
+    """Return a profile as text."""
+    return "\n".join("%10.1f  %s" % line for line in lines(found))
 
 
 def main():
     arguments = sys.argv[1:]
     if len(arguments) not in (3, 4) or arguments[0] not in VENDORS:
-        raise Failed("usage: tools/bench/profile.py VENDOR VARIANT WORK [WATCHDOG]", "sed -n 3,17p tools/bench/profile.py")
-    print("\n".join(text(profile(*arguments[:3], arguments[3:] == ["1"]))))
+        raise Failed("usage: tools/bench/functions.py VENDOR VARIANT WORK [WATCHDOG]", "sed -n 3,17p tools/bench/functions.py")
+    print(text(profile(*arguments[:3], arguments[3:] == ["1"])))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(call("profile", main, "tools/bench/profile.py --help"))
+    sys.exit(call("functions", main, "tools/bench/functions.py --help"))
