@@ -71,12 +71,14 @@ class Cost(typing.NamedTuple):
     accesses    accesses of the host to the PMU
     guest       accesses of the guest to the PMU that do not exit
     exits       VM-exits
+    by          on average: {"insns": {context: n}, "accesses": {kind: n}, "exits": {basic reason or exit code: n}}
     """
 
     insns: int
     accesses: float
     guest: float
     exits: float
+    by: dict
 
 
 def measure(tests):
@@ -103,17 +105,22 @@ def _measurements(tests, logs):
     path = os.path.join(logs, "list")
     with open(path, "w") as out:
         out.writelines(testlist.text({**test, "file": "tests/vm/cost.c"}) for test in tests)
-    where = None
+    where, by = None, {}
     with subprocess.Popen([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", logs], stdout=subprocess.PIPE,
                           stderr=sys.stderr, text=True) as runner:
         for line in runner.stdout:
             title = re.match(r" *# Subtest: (\w+)/([^/]+)/vm/cost(-watchdog|-fewer|-none)?(?:-\w+)?$", line)
             cost = re.match(r" *# cost (\w+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)\|(\d+)$", line)
+            part = re.match(r" *# by \w+\|(\w+)((?: \w+=\d+)*)$", line)
             if title:
                 where = (title.group(1), title.group(2) + (title.group(3) or ""))
+            elif part:
+                by[part.group(1)] = dict(item.split("=") for item in part.group(2).split())
             elif cost and where:
                 times, insns, *others = (int(number) for number in cost.groups()[1:])
-                yield where + (cost.group(1),), Cost(insns, *(number / times for number in others))
+                yield where + (cost.group(1),), Cost(insns, *(number / times for number in others), {
+                    kind: {name: int(number) / times for name, number in counts.items()} for kind, counts in by.items()})
+                by = {}
 
 
 def judge(limits, bases):

@@ -21,6 +21,12 @@
  *	pmi	let a counter overflow and take its PMI: a measured region with it minus the same
  *		region without it
  *
+ * What it costs to take the three counters off, exit so many times, and put them on again, while
+ * perf record -a counts cycles of the host, to which each exit hands the registers back:
+ *
+ *	rotate	ten times, as when perf in the guest multiplexes or switches tasks
+ *	wake	a hundred times: a mediated vPMU has given up the registers meanwhile
+ *
  * What else a guest does while the three counters count costs:
  *
  *	ipi	an IPI to itself, taken
@@ -44,29 +50,57 @@
 #include "vm.h"
 
 #define N	1000
+/* Of rotate and wake, which have many exits each. */
+#define TURNS	100
+
+/* More than the largest basic reason of VMX and exit code of SVM. */
+#define REASONS	0x410
 
 static struct reading {
-	uint64_t host, guest, exits;
+	/* As the machine numbers them, from TRUTH_INSNS_HOST_KERNEL and TRUTH_HOST_RDMSR on. */
+	uint64_t insns[4], host[3];
+	uint64_t guest, exits;
+	uint64_t by_reason[REASONS];
 } seen[2];
 
 static uint64_t fewest;
 
-static uint64_t host_accesses(void)
+/* The accesses between two readings. */
+static uint64_t host_accesses(const struct reading r[2])
 {
-	return mark_read(TRUTH_HOST_RDMSR) + mark_read(TRUTH_HOST_WRMSR) + mark_read(TRUTH_HOST_RDPMC);
+	return r[1].host[0] - r[0].host[0] + r[1].host[1] - r[0].host[1] + r[1].host[2] - r[0].host[2];
 }
 
 /* Of this work, or of none. */
 static const char *profile = "";
 static bool profiling;
 
+static void read_insns(unsigned int at)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		seen[at].insns[i] = mark_read(TRUTH_INSNS_HOST_KERNEL + i);
+}
+
 static void read_all(unsigned int at)
 {
+	struct reading *r = &seen[at];
+	unsigned int i;
+
 	if (profiling && at)
 		mark_op(MARK_OP_PROFILE, 0, 0);
-	seen[at].exits = mark_read(TRUTH_EXITS);
-	seen[at].host = host_accesses();
-	seen[at].guest = mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDPMC);
+	/* What this function executes is not part of the work. */
+	if (at)
+		read_insns(at);
+	for (i = 0; i < 3; i++)
+		r->host[i] = mark_read(TRUTH_HOST_RDMSR + i);
+	r->exits = mark_read(TRUTH_EXITS);
+	for (i = 0; i < REASONS; i++)
+		r->by_reason[i] = mark_read(TRUTH_EXITS_BY_REASON + i);
+	r->guest = mark_read(TRUTH_GUEST_RDMSR) + mark_read(TRUTH_GUEST_WRMSR) + mark_read(TRUTH_GUEST_RDPMC);
+	if (!at)
+		read_insns(at);
 	if (profiling && !at)
 		mark_op(MARK_OP_PROFILE, 1, 0);
 }
@@ -111,34 +145,39 @@ static int host_event(void)
 	return fd;
 }
 
-/* Exit N times; return the accesses of the exit with the fewest instructions. */
-static uint64_t exits(void)
+/* Exit N times; ACCESSES, by kind, are those of the exit with the fewest instructions. */
+static void exits(uint64_t accesses[3])
 {
-	unsigned int i, a, b, c, d;
-	uint64_t accesses = 0;
+	unsigned int i, k, a, b, c, d;
+	uint64_t first[3];
 
 	for (i = 0; i < 10; i++)
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 	fewest = ~0ULL;
 	read_all(0);
 	for (i = 0; i < N; i++) {
-		uint64_t first = host_accesses(), before = mark_host_insns(), n;
+		uint64_t before, n;
 
+		for (k = 0; k < 3; k++)
+			first[k] = mark_read(TRUTH_HOST_RDMSR + k);
+		before = mark_host_insns();
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 		n = mark_host_insns() - before;
 		if (n < fewest) {
 			fewest = n;
-			accesses = host_accesses() - first;
+			for (k = 0; k < 3; k++)
+				accesses[k] = mark_read(TRUTH_HOST_RDMSR + k) - first[k];
 		}
 	}
 	read_all(1);
-	return accesses;
 }
 
 static void guest_without(void *unused)
 {
+	uint64_t accesses[3];
+
 	(void)unused;
-	exits();
+	exits(accesses);
 }
 
 /* Three counters as perf stat sets them, or, with NEAR, for a sampling period. */
@@ -157,12 +196,12 @@ static void count(unsigned int how)
 static void guest(void *argument)
 {
 	unsigned int i, how = (uintptr_t)argument;
-	uint64_t accesses;
+	uint64_t accesses[3];
 
 	count(how);
-	accesses = exits();
-	if (how == NEAR)
-		seen[1].host = seen[0].host + accesses * (seen[1].exits - seen[0].exits);
+	exits(accesses);
+	for (i = 0; how == NEAR && i < 3; i++)
+		seen[1].host[i] = seen[0].host[i] + accesses[i] * (seen[1].exits - seen[0].exits);
 	for (i = 0; i < 3; i++)
 		wrmsr(selector_msr(i), 0);
 }
@@ -219,6 +258,28 @@ static void guest_event(void *unused)
 	read_all(1);
 }
 
+/* @n: how many exits without a counter */
+static void guest_pauses(void *n)
+{
+	unsigned int i, k, a, b, c, d;
+
+	count(ACTIVE);
+	fewest = ~0ULL;
+	read_all(0);
+	for (i = 0; i < TURNS; i++) {
+		uint64_t before = mark_host_insns(), spent;
+
+		count(IDLE);
+		for (k = 0; k < (uintptr_t)n; k++)
+			asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
+		count(ACTIVE);
+		spent = mark_host_insns() - before;
+		fewest = spent < fewest ? spent : fewest;
+	}
+	read_all(1);
+	count(IDLE);
+}
+
 /* From one PMI of a counter to the next: in each turn the counter overflows once. */
 static void guest_sample(void *unused)
 {
@@ -229,10 +290,11 @@ static void guest_sample(void *unused)
 	wrmsr(MSR_X2APIC_LVTPC, APIC_DM_NMI);
 	global_ctrl(0);
 	wrmsr(counter_msr(0), -200 & (vm_seen.amd ? VM_MASK : ~0U));
+	fewest = ~0ULL;
+	/* While the counter is off: this executes more than a period. */
+	read_all(0);
 	wrmsr(selector_msr(0), 0xc0 | 3 << 16 | 1 << 20 | 1 << 22);
 	global_ctrl(1);
-	fewest = ~0ULL;
-	read_all(0);
 	for (i = 0; i < N; i++) {
 		uint64_t before = mark_host_insns(), n;
 
@@ -246,8 +308,8 @@ static void guest_sample(void *unused)
 		n = mark_host_insns() - before;
 		fewest = n < fewest ? n : fewest;
 	}
-	read_all(1);
 	wrmsr(selector_msr(0), 0);
+	read_all(1);
 }
 
 static void guest_interrupts(void *timer)
@@ -314,17 +376,65 @@ static void switches(struct vm *vm)
 	vm_close(&other);
 }
 
+/* Say what has been added to COUNTS by name, without those to which nothing was. */
+static void say_by(const char *what, const char *kind, unsigned int n, const char * const names[], const uint64_t *before,
+		   const uint64_t *after)
+{
+	char line[256], number[8];
+	unsigned int i;
+	int len = 0;
+
+	for (i = 0; i < n; i++) {
+		if (after[i] == before[i])
+			continue;
+		snprintf(number, sizeof(number), "%u", i);
+		len += snprintf(line + len, sizeof(line) - len, " %s=%llu", names ? names[i] : number,
+				(unsigned long long)(after[i] - before[i]));
+		must(len < (int)sizeof(line), "a longer line");
+	}
+	sayf("# by %s|%s%.*s", what, kind, len, line);
+}
+
 /*
- * Report a cost to tests/tool/cost.py and tools/demo/demo.py: the number of times, or of exits if
+ * Report a cost to tests/tool/cost.py and tools/demo/demo.py.  First, for all times, what the machine
+ * has counted by context, kind of access, and basic reason or exit code.  Then the number of times, or of exits if
  * the code does nothing but exit; the host's instructions for one time; for all times, accesses to
  * the PMU by the host and by the guest, and VM-exits.
  */
 static void say_cost(const char *what, uint64_t times, bool exits)
 {
+	static const char * const contexts[] = { "host_kernel", "host_user", "guest_kernel", "guest_user" };
+	static const char * const accesses[] = { "rdmsr", "wrmsr", "rdpmc" };
+
+	say_by(what, "insns", 4, contexts, seen[0].insns, seen[1].insns);
+	say_by(what, "accesses", 3, accesses, seen[0].host, seen[1].host);
+	say_by(what, "exits", REASONS, NULL, seen[0].by_reason, seen[1].by_reason);
 	sayf("# cost %s|%llu|%llu|%llu|%llu|%llu", what, (unsigned long long)(times ?: seen[1].exits - seen[0].exits),
-	     (unsigned long long)fewest, (unsigned long long)(seen[1].host - seen[0].host),
+	     (unsigned long long)fewest, (unsigned long long)host_accesses(seen),
 	     (unsigned long long)(seen[1].guest - seen[0].guest), (unsigned long long)(seen[1].exits - seen[0].exits));
 	check(!exits || seen[1].exits - seen[0].exits >= (times ?: N), "it exits");
+}
+
+/* Take three turns and keep the one with the fewest accesses. */
+static void turns(struct vm *vm, void (*what)(void *), void *argument)
+{
+	static struct reading best[2];
+	unsigned int k;
+
+	for (k = 0; k < 3; k++) {
+		vm_call(vm, what, argument);
+		if (!k || host_accesses(seen) < host_accesses(best))
+			memcpy(best, seen, sizeof(best));
+	}
+	memcpy(seen, best, sizeof(seen));
+}
+
+static void pauses(struct vm *vm, uintptr_t n)
+{
+	int fd = host_event();
+
+	turns(vm, guest_pauses, (void *)n);
+	close(fd);
 }
 
 /* Return whether the work is to be done: all of it, or that of the profile alone. */
@@ -380,20 +490,6 @@ static void pmi_alone(struct vm *vm)
 	say_cost("pmi", 1, true);
 }
 
-/* Take three turns and keep the one with the fewest accesses. */
-static void turns(struct vm *vm, void (*what)(void *), void *argument)
-{
-	struct reading best[2];
-	unsigned int k;
-
-	for (k = 0; k < 3; k++) {
-		vm_call(vm, what, argument);
-		if (!k || seen[1].host - seen[0].host < best[1].host - best[0].host)
-			memcpy(best, seen, sizeof(best));
-	}
-	memcpy(seen, best, sizeof(seen));
-}
-
 int main(void)
 {
 	static struct vm vm;
@@ -437,6 +533,14 @@ int main(void)
 	if (begin("event")) {
 		turns(&vm, guest_event, NULL);
 		say_cost("event", N, true);
+	}
+	if (begin("rotate")) {
+		pauses(&vm, 10);
+		say_cost("rotate", TURNS, true);
+	}
+	if (begin("wake")) {
+		pauses(&vm, 100);
+		say_cost("wake", TURNS, true);
 	}
 	if (begin("sample")) {
 		turns(&vm, guest_sample, NULL);

@@ -99,6 +99,8 @@ WORK = {
     "rdpmc": "RDPMC",
     "control": "write of the global control",
     "event": "event, put on a counter and taken off",
+    "rotate": "three counters off, ten VM-exits, and on; perf record -a on the host",
+    "wake": "the same with a hundred VM-exits",
     "sample": "sample",
     "ipi": "IPI to itself, three counters on",
     "timer": "timer's interrupt, three counters on",
@@ -303,6 +305,8 @@ def targets(vendor, host, of):
         yield mode, "idle", "idle exit / %s" % reference, insns(mode, "idle") / insns(reference, "idle"), 1
         for work in ("event", "sample"):
             yield mode, work, "%s / %s" % (work, reference), insns(mode, work) / insns(reference, work), 0.6
+        for work in ("rotate", "wake"):
+            yield mode, work, "%s / %s" % (work, reference), insns(mode, work) / insns(reference, work), 1
     yield "mediated", "active", "active exit / idle exit", insns("mediated", "active") / insns("mediated", "idle"), 1.15
     yield "mediated", "near", "exit near overflow / stock", insns("mediated", "near") / insns("stock", "near"), 0.6
     if vendor == "intel":

@@ -48,6 +48,8 @@
  * @passthrough: the counters that the guest accesses without an exit, numbered as in
  *	the global control: those whose selectors were enabled at some time since
  *	@switches was set.  Others hold what KVM has written, also while @loaded
+ * @open: the MSRs that the MSR permission map of L1 lets the guest access, as far as
+ *	userspace's filter does: counters as in @passthrough, and OPEN_GLOBAL.  SVM only
  * @enabled_gp: the general counters whose @eventsel_hw is not 0
  * @nonzero: the counters that may be other than 0, but for those that @kept has in their
  *	registers; out of date while @loaded
@@ -77,6 +79,7 @@ struct kvm_mediated_pmu {
 	u64	fixed_ctr_ctrl_hw;
 	u64	metrics;
 	u64	passthrough;
+	u64	open;
 	u64	enabled_gp;
 	u64	nonzero;
 	u64	kept;

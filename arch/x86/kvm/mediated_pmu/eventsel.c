@@ -74,6 +74,6 @@ void kvm_mediated_pmc_set_eventsel_hw(struct kvm_pmc *pmc, bool allowed)
 		 * written, so the counter may be loaded already.
 		 */
 		m->passthrough |= BIT_ULL(pmc->idx);
-		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, pmc->vcpu);
+		kvm_make_request(KVM_REQ_MEDIATED_PMU, pmc->vcpu);
 	}
 }

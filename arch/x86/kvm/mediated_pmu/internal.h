@@ -12,9 +12,11 @@
 
 /*
  * Unloading so many times in a row without an enabled selector makes a vCPU dormant.
- * To become dormant and to be woken costs about as much as two unloads and loads.
+ * Beside an event of the host, to become dormant and to be woken by three counters costs
+ * about as much as so many unloads and loads.  So whatever time a guest lets pass between
+ * two uses of its PMU, it costs at most twice what it has to.
  */
-#define KVM_MEDIATED_PMU_IDLE_PUTS	4
+#define KVM_MEDIATED_PMU_IDLE_PUTS	10
 
 /*
  * The vCPU whose PMU state was last loaded on this CPU, until that vCPU is scheduled out.

@@ -17,6 +17,9 @@
 #include "../x86.h"
 #include "svm.h"
 
+/* In kvm_mediated_pmu's @open: the global registers. */
+#define OPEN_GLOBAL	BIT_ULL(63)
+
 /*
  * AMD's CPUs have always had four counters, and no way to say that there are none.  A
  * model of a CPU with neither the extended counters nor PerfMonV2 is one from which
@@ -99,38 +102,49 @@ void svm_mediated_pmu_set_rdpmc(struct kvm_vcpu *vcpu)
 		svm_clr_intercept(to_svm(vcpu), INTERCEPT_RDPMC);
 }
 
+/* Change those that have to change: each is looked up in a list. */
 static void recalc_msr_intercepts(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_svm *svm = to_svm(vcpu);
 	bool active = kvm_mediated_pmu_switches(vcpu);
-	bool gp, core, global, pass;
+	u64 open = 0, changed;
+	bool pass;
 	int i;
 
-	gp = active && pmu->counter_bitmask[KVM_PMC_GP] == kvm_mediated_pmu_host.gp_mask;
-	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
+	if (active && pmu->counter_bitmask[KVM_PMC_GP] == kvm_mediated_pmu_host.gp_mask)
+		open = pmu->mediated.passthrough & GENMASK_ULL(pmu->nr_arch_gp_counters - 1, 0);
 	/* Hardware accepts the enable bits of all counters of the CPU. */
-	global = active && pmu->mediated.all_counters && kvm_pmu_has_perf_global_ctrl(pmu);
+	if (active && pmu->mediated.all_counters && kvm_pmu_has_perf_global_ctrl(pmu))
+		open |= OPEN_GLOBAL;
 
+	changed = open ^ pmu->mediated.open;
+	pmu->mediated.open = open;
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
-		pass = gp && i < pmu->nr_arch_gp_counters &&
-		       kvm_mediated_pmc_is_passthrough(pmu, i);
+		if (!(changed & BIT_ULL(i)))
+			continue;
+		pass = open & BIT_ULL(i);
 		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTR + 2 * i,
-				     pass && core, pass && core);
+				     pass && pmu->has_core_counters,
+				     pass && pmu->has_core_counters);
 		if (i < AMD64_NUM_COUNTERS)
 			set_msr_interception(vcpu, svm->msrpm, MSR_K7_PERFCTR0 + i, pass, pass);
 	}
+	if (!(changed & OPEN_GLOBAL))
+		return;
+
+	pass = open & OPEN_GLOBAL;
 	/* Writes to the status are ignored, and rare. */
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, global, 0);
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, global, global);
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
-			     global, global);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, pass, 0);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pass, pass);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, pass, pass);
 }
 
 /*
  * Recalculate what depends on the vCPU's model of a PMU, on whether the PMU is handed to
- * the vCPU, and on userspace's MSR filter.  Called for KVM_REQ_MSR_FILTER_CHANGED, which
- * each change of these requests.  In L2, merge again what L1 intercepts.
+ * the vCPU, and on userspace's MSR filter.  Called for KVM_REQ_MEDIATED_PMU, which the
+ * first two request when they change, and for KVM_REQ_MSR_FILTER_CHANGED.  In L2, merge
+ * again what L1 intercepts.
  */
 void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {

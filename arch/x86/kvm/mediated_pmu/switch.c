@@ -283,7 +283,7 @@ static void unload_registers(struct kvm_vcpu *vcpu, bool reclaim, bool keep)
 	if (!m->enabled_gp && !m->fixed_ctr_ctrl_hw &&
 	    m->idle_puts < KVM_MEDIATED_PMU_IDLE_PUTS &&
 	    ++m->idle_puts == KVM_MEDIATED_PMU_IDLE_PUTS)
-		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+		kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 	++vcpu->stat.pmu_puts;
 	trace_kvm_pmu_put(vcpu->vcpu_id, kvm_mediated_pmu_ctrl(pmu), pmu->global_status, reclaim);
 

@@ -101,7 +101,7 @@ void kvm_mediated_pmu_refresh(struct kvm_vcpu *vcpu)
 	m->idle_puts = KVM_MEDIATED_PMU_IDLE_PUTS;
 	m->nonzero = ~0ULL;
 	m->switches = false;
-	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+	kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 }
 
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)

@@ -42,7 +42,7 @@ static __always_inline void vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 static __always_inline void vmx_mediated_pmu_left_l2(struct kvm_vcpu *vcpu)
 {
 	if (unlikely(vcpu->arch.pmu.mediated.recalc_l1))
-		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+		kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 }
 
 #endif /* __KVM_X86_MEDIATED_PMU_VMX_H */

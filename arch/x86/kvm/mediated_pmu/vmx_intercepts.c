@@ -61,8 +61,8 @@ static void recalc_msr_intercepts(struct kvm_vcpu *vcpu)
 
 /*
  * Recalculate what depends on the vCPU's model of a PMU, on whether the PMU is handed to
- * the vCPU, and on userspace's MSR filter.  Called for KVM_REQ_MSR_FILTER_CHANGED, which
- * each change of these requests.
+ * the vCPU, and on userspace's MSR filter.  Called for KVM_REQ_MEDIATED_PMU, which the
+ * first two request when they change, and for KVM_REQ_MSR_FILTER_CHANGED.
  *
  * MSR intercepts are L1's, and merged with what L1 intercepts for L2.  Controls are those
  * of the VMCS that is loaded.  In L2 that is vmcs02; those of vmcs01 are recalculated when

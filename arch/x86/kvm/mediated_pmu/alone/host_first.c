@@ -62,7 +62,7 @@ static void look_again(struct work_struct *work)
 		kvm_for_each_vcpu(i, vcpu, kvm) {
 			if (!waits(vcpu))
 				continue;
-			kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+			kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 			kvm_vcpu_kick(vcpu);
 		}
 	}
@@ -89,7 +89,7 @@ bool host_first_ask(void)
 		return false;
 
 	atomic_long_inc(&nr_waits);
-	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+	kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 	apic->send_IPI(smp_processor_id(), RESCHEDULE_VECTOR);
 	return true;
 }
@@ -97,7 +97,7 @@ bool host_first_ask(void)
 /**
  * perf_keeps_pmu - must the vCPU that is about to run leave the PMU to perf?
  *
- * The vCPU is loaded on this CPU.  Asked again by KVM_REQ_MSR_FILTER_CHANGED.
+ * The vCPU is loaded on this CPU.  Asked again by KVM_REQ_MEDIATED_PMU.
  */
 bool perf_keeps_pmu(void)
 {
