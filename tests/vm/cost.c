@@ -75,6 +75,15 @@ static uint64_t host_accesses(const struct reading r[2])
 static const char *profile = "";
 static bool profiling;
 
+/* The host's accesses by kind, in the order of the machine's numbers. */
+static void read_accesses(uint64_t accesses[3])
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		accesses[i] = mark_read(TRUTH_HOST_RDMSR + i);
+}
+
 static void read_insns(unsigned int at)
 {
 	unsigned int i;
@@ -93,8 +102,7 @@ static void read_all(unsigned int at)
 	/* What this function executes is not part of the work. */
 	if (at)
 		read_insns(at);
-	for (i = 0; i < 3; i++)
-		r->host[i] = mark_read(TRUTH_HOST_RDMSR + i);
+	read_accesses(r->host);
 	r->exits = mark_read(TRUTH_EXITS);
 	for (i = 0; i < REASONS; i++)
 		r->by_reason[i] = mark_read(TRUTH_EXITS_BY_REASON + i);
@@ -158,15 +166,15 @@ static void exits(uint64_t accesses[3])
 	for (i = 0; i < N; i++) {
 		uint64_t before, n;
 
-		for (k = 0; k < 3; k++)
-			first[k] = mark_read(TRUTH_HOST_RDMSR + k);
+		read_accesses(first);
 		before = mark_host_insns();
 		asm volatile("cpuid" : "=a" (a), "=b" (b), "=c" (c), "=d" (d) : "a" (0));
 		n = mark_host_insns() - before;
 		if (n < fewest) {
 			fewest = n;
+			read_accesses(accesses);
 			for (k = 0; k < 3; k++)
-				accesses[k] = mark_read(TRUTH_HOST_RDMSR + k) - first[k];
+				accesses[k] -= first[k];
 		}
 	}
 	read_all(1);
@@ -376,11 +384,16 @@ static void switches(struct vm *vm)
 	vm_close(&other);
 }
 
-/* Say what has been added to COUNTS by name, without those to which nothing was. */
+/*
+ * Say what has been added to N counts, without those to which nothing was.
+ *
+ * @names: theirs, or NULL if they have numbers
+ */
 static void say_by(const char *what, const char *kind, unsigned int n, const char * const names[], const uint64_t *before,
 		   const uint64_t *after)
 {
 	char line[256], number[8];
+	const char *name;
 	unsigned int i;
 	int len = 0;
 
@@ -388,8 +401,8 @@ static void say_by(const char *what, const char *kind, unsigned int n, const cha
 		if (after[i] == before[i])
 			continue;
 		snprintf(number, sizeof(number), "%u", i);
-		len += snprintf(line + len, sizeof(line) - len, " %s=%llu", names ? names[i] : number,
-				(unsigned long long)(after[i] - before[i]));
+		name = names ? names[i] : number;
+		len += snprintf(line + len, sizeof(line) - len, " %s=%llu", name, (unsigned long long)(after[i] - before[i]));
 		must(len < (int)sizeof(line), "a longer line");
 	}
 	sayf("# by %s|%s%.*s", what, kind, len, line);
@@ -397,9 +410,9 @@ static void say_by(const char *what, const char *kind, unsigned int n, const cha
 
 /*
  * Report a cost to tests/tool/cost.py and tools/demo/demo.py.  First, for all times, what the machine
- * has counted by context, kind of access, and basic reason or exit code.  Then the number of times, or of exits if
- * the code does nothing but exit; the host's instructions for one time; for all times, accesses to
- * the PMU by the host and by the guest, and VM-exits.
+ * has counted by context, kind of access, and basic reason or exit code.  Then the number of times,
+ * or of exits if the code does nothing but exit; the host's instructions for one time; for all times,
+ * accesses to the PMU by the host and by the guest, and VM-exits.
  */
 static void say_cost(const char *what, uint64_t times, bool exits)
 {
