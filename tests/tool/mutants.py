@@ -13,7 +13,7 @@ mutants.py NAME... runs only these mutants.  Without names a share of them runs;
 it, as it chooses that of the matrix (tests/runner/run.py).  KVMPMU_MUTANTS=all runs all mutants,
 KVMPMU_MUTANTS=K the K-th share.  A mutant that several bases have runs on one of them in a share,
 which the commit chooses too, and else on all.  mutants.py --texts BASE... only checks that the text
-that each mutant replaces is still there, once.
+that each mutant replaces is still there, once, and that both texts are whole.
 
 Print a result for each test in KTAP; exit status 1 if any is bad.
 """
@@ -45,6 +45,17 @@ DECLARE = "\nextern int kvm_mutant;\n"
 SHARES = 4          # all mutants of a base take about 20 minutes on two cores
 
 
+def is_piece(was, piece):
+    """Return whether PIECE, which stands for WAS or is WAS, is a statement or else an expression.
+
+    This is no parser; it finds a piece that was cut where the line became too long.
+    """
+    if was.endswith(";"):
+        return piece.endswith((";", "}")) and piece.count("{") == piece.count("}")
+    return piece.count("(") == piece.count(")") and not re.match(r"(if|for|while|switch|return|goto)\b", piece) \
+        and not re.search(r"[-+*/%&|^=<>!~?:,({]$", piece)
+
+
 def spliced(text, file, was, versions):
     """Return the text with all versions of a piece; kvm_mutant chooses the one that runs."""
     def plain(piece):
@@ -53,6 +64,9 @@ def spliced(text, file, was, versions):
     was = plain(was)
     if text.count(was) != 1:
         raise Failed("%s: '%s' is there %d times, not once" % (file, was, text.count(was)), "edit %s" % LIST)
+    for piece in [was] + [plain(version) for _, version in versions]:
+        if not is_piece(was, piece):
+            raise Failed("%s: '%s' is neither a statement nor an expression" % (file, piece), "edit %s" % LIST)
     if not was.endswith(";"):
         expression = "(%s)" % was
         for number, version in versions:
