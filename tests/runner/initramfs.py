@@ -19,10 +19,11 @@ from variants import kernel_paths, variant
 ROOTFS = os.path.join(TOP, "tests/rootfs")
 QEMU = "/usr/bin/qemu-system-x86_64"
 FIRMWARE = ("qboot.rom", "bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
-APPLETS = """ash awk basename cat chmod cmp cp cut dd dirname dmesg echo env expr false find grep
-             head hexdump insmod kill ln ls lsmod mkdir mknod mount mv nproc od poweroff printf ps
-             pwd reboot rm rmmod sed seq setsid sh sleep sort stat sync tail taskset tee test time
-             timeout touch tr true uname uniq usleep wc xargs yes""".split()
+APPLETS = """ash awk base64 basename cat chmod cmp cp cut dd dirname dmesg echo env expr false
+             find grep gzip head hexdump insmod kill ln ls lsmod mkdir mknod mount mv
+             nproc od poweroff printf ps pwd reboot rm rmmod sed seq setsid sh sleep
+             sort stat sync tail taskset tee test time timeout touch tr true uname
+             uniq usleep wc xargs yes""".split()
 
 
 def needed(path, package):
