@@ -11,6 +11,7 @@ where TOP is the top of the repository, found from the program's own path.
 
 import argparse
 import errno
+import functools
 import os
 import re
 import signal
@@ -67,6 +68,7 @@ def following(command):
     return os.environ.get("NEXT") or command
 
 
+@functools.cache
 def commit():
     """Return the hash of the commit that is checked out, or "" if there is none."""
     try:

@@ -3,15 +3,16 @@
 
 import collections
 import fnmatch
+import hashlib
 import re
 import zlib
 
 from kvmpmu import Failed, VENDORS, commit, known_bases
 from testlist import LEVELS, SETTINGS, joined, level
-from variants import MEDIATED, is_watched, on_host
+from variants import MEDIATED, is_debian, is_ours, is_watched, on_host
 from watch import launcher
 
-SHARES = 16         # the whole matrix takes 80 minutes on two cores; a run takes one share of it
+SHARES = 32         # the whole matrix takes two hours on two cores; a run takes one share of it
 STAGES = LEVELS + ("slow", "matrix")    # slow: hosts that check themselves, and tools' long tests
 QUICK = 180         # seconds: a tool's test with a higher limit takes minutes
 
@@ -133,26 +134,76 @@ def matrix_part(whole, names, wanted):
         "share %d of %d (%s)" % (share, SHARES, why)
 
 
+def turn(what, among):
+    """Return a number below AMONG, which the commit chooses for what WHAT names.
+
+    Choices with different names do not depend on each other, so each combination has its turn.
+    """
+    return int(hashlib.sha256(("%s %s" % (what, commit())).encode()).hexdigest(), 16) % among
+
+
+def debian_base(bases):
+    """Return the one of BASES whose turn it is to run on Debian's own kernel."""
+    return sorted(bases)[turn("debian", len(bases))]
+
+
+def _plain_base(case):
+    return case.base.partition("-")[0]
+
+
 def watched_host(case):
     """Return the name of the host of a case whose host checks itself: its base without -mediated."""
     return case.base.removesuffix(MEDIATED)
 
 
-def watched_part(cases, wanted):
-    """Return CASES with those of at most one host that checks itself, and the name of that host.
+def watched_in_turn(hosts):
+    """Return the one of HOSTS whose turn it is to check itself, or in three of four runs None."""
+    number = turn("watched", 4 * len(hosts))
+    return None if number % 4 else sorted(hosts)[number // 4]
 
-    This is for runs in which the commit chooses.  The turn moves to the next host when all shares
-    of the matrix have had theirs.  Half of the turns have no such host, because each needs another
-    kernel.
+
+def _boot(case):
+    """Return what a case needs of a boot besides the base."""
+    return repr((case.vendor, case.base.endswith(MEDIATED)) + case.setup()[4:])
+
+
+def part_in_turn(cases):
+    """Return CASES without what runs in turn and has it not, and words for this.
+
+    A boot of our own kernels that several bases have runs on one of them.  Debian's own kernels have
+    their turn together, base by base, so that only one of them has to be there.  At most one host that
+    checks itself has its turn, and in most runs none, because each needs another kernel; beside it
+    nothing of the matrix runs.  Of the tests with "run: turns" every second one runs, or beside such a
+    host none.
     """
-    hosts = {watched_host(case) for case in cases if is_watched(case.base)}
-    hosts = sorted(hosts)
-    if wanted != "share" or len(hosts) < 2:
-        return cases, ""
-    number = int(commit() or "0", 16) // SHARES % (2 * len(hosts))
-    turn = hosts[number // 2] if number % 2 else "none"
-    return [case for case in cases if not is_watched(case.base) or watched_host(case) == turn], \
-        "%s of %s" % (turn, " ".join(hosts))
+    said = []
+    watched = sorted({watched_host(case) for case in cases if is_watched(case.base)})
+    if len(watched) > 1:
+        host = watched_in_turn(watched)
+        cases = [case for case in cases if watched_host(case) == host or not is_watched(case.base) and (
+            not host or not case.configuration and case.stanza.get("run") != "turns")]
+        said.append("hosts that watch themselves: %s of %s" % (host or "none", " ".join(watched)))
+    debian = {_plain_base(case) for case in cases if is_debian(case.base)}
+    if len(debian) > 1:
+        base = debian_base(debian)
+        cases = [case for case in cases if not is_debian(case.base) or _plain_base(case) == base]
+        said.append("Debian's kernel: %s of %s" % (base, " ".join(sorted(debian))))
+    left_out = set()
+    turns = [case.title for case in cases if case.stanza.get("run") == "turns" and not case.configuration]
+    if len(turns) > 1:
+        which = turn("turns", 2)
+        left_out.update(turns[1 - which::2])
+        said.append("tests by turns: %s" % " ".join(turns[which::2]))
+    boots = {}
+    for case in cases:
+        if case.base and is_ours(case.base) and not case.configuration:
+            boots.setdefault(_boot(case), {}).setdefault(case.base, []).append(case.title)
+    for boot, titles in boots.items():
+        base = sorted(titles)[turn(boot, len(titles))]
+        left_out.update(title for other in titles if other != base for title in titles[other])
+    if any(len(titles) > 1 for titles in boots.values()):
+        said.append("boots of our own kernels: each on one base")
+    return [case for case in cases if case.title not in left_out], said
 
 
 def _bases(test, asked):
@@ -238,13 +289,16 @@ def choose(listed, options):
     wanted = options.matrix or ("none" if options.tests else "share")
     names = [configuration["matrix"] for configuration in listed.matrix]
     part, said = matrix_part(whole, names, wanted)
-    said = "matrix: %s, %d of %d tests" % (said, len(part), len(whole))
+    turns = []
+    # A list without a matrix is not that of all tests.
+    if whole and wanted == "share" and not options.tests and options.base == "all":
+        cases, turns = part_in_turn(cases + part)
+        part = [case for case in cases if case.configuration]
+        cases = [case for case in cases if not case.configuration]
+    said = "; ".join(["matrix: %s, %d of %d tests" % (said, len(part), len(whole))] + turns)
     if not whole or options.tests and not options.matrix:
         said = ""
     if not options.tests:
-        if options.base == "all":
-            cases, turn = watched_part(cases, wanted)
-            said += "; hosts that watch themselves: %s" % turn if turn else ""
         return cases + part, said
     chosen = set()
     for pattern in options.tests:

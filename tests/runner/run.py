@@ -9,8 +9,9 @@ the same machine share a boot.  The cheapest tests run first.
 Tests in a configuration of the list's matrix are VENDOR/BASE+CONFIGURATION/NAME.  A share of these
 runs besides the other tests; the commit chooses which.  With --tests alone, the matrix is only for
 patterns that no other test matches, such as +NAME: these match in the whole matrix.  If the commit
-chooses the share, it also chooses among the hosts that check themselves (BASE-debug), because their
-kernels take minutes to build.
+chooses the share, it also chooses what of the other tests runs: the base of each boot of our own
+kernels, one of Debian's kernels, one host that checks itself (BASE-debug) or none, and every second
+test with "run: turns".
 
 Each test has its own limit in seconds, which begins when the test before it has ended; the limit of
 the first one includes the boot.  A test that reports nothing in that time is TIMEOUT.  A test whose

@@ -13,6 +13,7 @@ Documentation/testing.rst describes the other keys.
 """
 
 import dataclasses
+import functools
 import os
 import re
 
@@ -43,7 +44,7 @@ VALUES = {
     "ips": (r"\d+", "a number of instructions"),
     "cpus": ("[12]", "1 or 2"),
     "vcpus": ("[12]", "1 or 2"),
-    "run": ("named", "named"),
+    "run": ("named|turns", "named or turns"),
     "model": ("|".join(launcher.CPUS), "one of " + " ".join(launcher.CPUS)),
     "programs": (r"(/[\w.+-]+)+", "paths of programs on this computer"),
     "env": (r"[A-Za-z_]\w*=[\w.,/=-]*", "words NAME=VALUE"),
@@ -128,6 +129,7 @@ def text(test):
     return "".join("%s: %s\n" % pair for pair in pairs) + "\n"
 
 
+@functools.cache
 def joined(key, own, more):
     """Return the words of a setting OWN, and those of MORE that are not among them, as text.
 

@@ -109,3 +109,13 @@ def on_host(name, host):
 def is_watched(name):
     """Return whether the host's kernel checks itself, which takes time and memory."""
     return "debug" in name.split("-")
+
+
+def is_debian(name):
+    """Return whether the host's kernel is Debian's own binary."""
+    return "debian" in name.split("-")
+
+
+def is_ours(name):
+    """Return whether host and modules are our own build, as it is for users."""
+    return "-" not in name.removesuffix(MEDIATED)

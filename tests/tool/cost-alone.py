@@ -13,7 +13,8 @@ and accesses to the PMU for the same work in one run, on Debian's own kernel.
                             puts them on again does not make KVM look at all MSRs for each
   wake                      at most 0.9 times Debian's own KVM
 
-Run tests/vm/cost.c, which describes this work, on one base, which the commit chooses.  Print a result
+Run tests/vm/cost.c, which describes this work, on one base, which the commit chooses, as
+for the other tests on Debian's kernel (tests/runner/choose.py).  Print a result
 for each limit in KTAP; exit status 1 if any is exceeded.
 """
 
@@ -22,13 +23,13 @@ import sys
 sys.dont_write_bytecode = True
 
 from cost import MEDIATED, judge, measure   # noqa: E402
-from kvmpmu import commit                   # noqa: E402
+from choose import debian_base              # noqa: E402
 
 WORK = ("idle", "active", "event", "rotate", "wake", "sample")
 
 
 def main():
-    base = MEDIATED[int(commit() or "0", 16) // 2 % len(MEDIATED)]
+    base = debian_base(MEDIATED)
     stock, ours = base + "-debian-stock", base + "-debian-mediated"
     found = measure([{"name": "vm/cost", "bases": ours},
                      {"name": "vm/cost-watchdog", "bases": "%s %s" % (stock, ours), "kargs": "nmi_watchdog=1", "cpus": "2"}])

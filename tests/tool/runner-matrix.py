@@ -7,6 +7,7 @@ Ask tests/runner/run.py for titles: of tests/list, and of a list that has one of
 machine.  Print results in KTAP; exit status 1 if any is bad.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
+import choose               # noqa: E402
 import testlist             # noqa: E402
 from ktap import Results    # noqa: E402
 
@@ -248,7 +250,7 @@ def real():
 
 def shares(place, whole):
     parts = []
-    for number in range(1, 20):
+    for number in range(1, 40):
         result = run("--show", "--matrix", str(number))
         if result[0]:
             break
@@ -265,35 +267,109 @@ def shares(place, whole):
           [[title for title in part if title.startswith("amd/")] for part in parts],
           "whatever other tests run")
 
-    # A commit chooses; a script plays git.
+    # A commit chooses.
+    listed = testlist.read(LIST)
+    options = argparse.Namespace(vendor="all", base="all", tests=[], matrix="share")
+
+    def chosen(head):
+        choose.commit = lambda: "%040x" % head
+        return matrix([case.title for case in choose.choose(listed, options)[0]])
+
+    watched = {choose.watched_host(case) for case in choose.plain_cases(listed, options) if choose.is_watched(case.base)}
+
+    def heads(number):
+        """Return a commit with share NUMBER for each of Debian's kernels that can have its turn."""
+        found = {}
+        for head in range(number, 100 * len(parts), len(parts)):
+            choose.commit = lambda: "%040x" % head
+            if not choose.watched_in_turn(watched):
+                found.setdefault(choose.turn("debian", 2), head)
+        return found.values()
+
+    got = [[set(chosen(head)) for head in heads(number)] for number in range(len(parts))]
+    check(all(set.union(*turns) == set(part) and len(turns) == 2 for turns, part in zip(got, parts)), "each share has its turns")
+    check(all({title.split("/")[1].split("-")[0] for title in set(part) - turn} in (set(), {"6.1"}, {"6.12"}) and
+              all("-debian" in title for title in set(part) - turn) for turns, part in zip(got, parts) for turn in turns),
+          "a commit has one of them, less those on one of Debian's kernels")
+    check(any(not chosen(head) for head in range(16)), "or none of them, beside a host that checks itself")
+    # A script plays git.
     tools = os.path.join(place, "tools")
     os.makedirs(tools)
     search = tools + ":" + os.environ["PATH"]
     put(os.path.join(tools, "git"), "#!/bin/sh\necho ${HEAD:?}\n", 0o755)
-    got = [matrix(titles(PATH=search, HEAD="%040x" % (0xfedcba * len(parts) + k))) for k in range(len(parts))]
-    check(got == parts, "each commit has one of them, and there are commits for each")
-    check(matrix(titles(PATH=search)) == parts[0], "without a commit it is the first")
+    check(set(matrix(titles(PATH=search))) <= set(parts[0]), "without a commit it is the first")
+    check(set(matrix(titles(PATH=search, HEAD="%040x" % 2))) <= set(parts[2]), "git says which commit it is")
     check(matrix(titles(KVMPMU_MATRIX="2")) == parts[1] and sorted(matrix(titles(KVMPMU_MATRIX="all"))) == sorted(whole)
           and not matrix(titles(KVMPMU_MATRIX="none")), "KVMPMU_MATRIX chooses")
     check(not matrix(titles("--matrix", "none", KVMPMU_MATRIX="all")),
           "but --matrix takes precedence")
 
 
-def watched(place):
-    """Check that a commit chooses one of the hosts that check themselves, or none."""
-    def hosts(found):
-        return {title.split("/")[1].removesuffix("-mediated") for title in found if "-debug" in title}
+def in_turn(place):
+    """Check what runs by turns: each part has its turn in some commit, whole, and nothing else is left out."""
+    cases = choose.plain_cases(testlist.read(LIST), argparse.Namespace(tests=[], vendor="all", base="all"))
 
-    everything = titles("--matrix", "none")
-    both = hosts(everything)
+    def part(head):
+        choose.commit = lambda: "%040x" % head
+        return choose.part_in_turn(cases)[0]
+
+    def of(found, wanted, name):
+        return {name(case) for case in found if wanted(case)}
+
+    parts = [part(head) for head in range(200)]
+    for what, wanted, name in (
+            ("hosts that check themselves", lambda case: choose.is_watched(case.base), choose.watched_host),
+            ("Debian's kernels", lambda case: choose.is_debian(case.base), lambda case: case.base.split("-")[0])):
+        there = of(cases, wanted, name)
+        turns = [of(found, wanted, name) for found in parts]
+        check(len(there) > 1 and all(len(turn) < 2 for turn in turns) and set.union(*turns) == there,
+              "%s: one in a run, each in its turn" % what, there, turns)
+        check(all(of(found, wanted, lambda case: case.title) ==
+                  of(cases, lambda case: wanted(case) and name(case) in turn, lambda case: case.title)
+                  for found, turn in zip(parts, turns)), "%s: with all of its tests" % what)
+
+    alternate = {case.title for case in cases if case.stanza.get("run") == "turns"}
+    halves = [{case.title for case in found} & alternate for found in parts]
+    check(set.union(*halves) == alternate, "run: turns: each has its turn", alternate - set.union(*halves))
+    tools = [[title for title in half if title.startswith("tool/")] for half in halves]
+    check(len({frozenset(half) for half in tools if half}) == 2 and len({len(half) for half in tools if half}) == 1,
+          "half of the tools in a run", tools)
+    check(all(bool(half) != any(choose.is_watched(case.base) for case in found) for half, found in zip(tools, parts)),
+          "or none, beside a host that checks itself")
+
+    def is_plain(case):
+        return case.base and choose.is_ours(case.base) and case.title not in alternate
+
+    def kind(case):
+        return case.vendor, case.base.partition("-")[2], case.name
+
+    there = of(cases, is_plain, lambda case: case.title)
+    turns = [of(found, is_plain, lambda case: case.title) for found in parts]
+    check(set.union(*turns) == there, "our own kernels: each test has its turn on each base", there - set.union(*turns))
+    check(all(0.4 < len(turn) / len(there) < 0.6 for turn in turns), "about half of them in a run", [len(turn) for turn in turns])
+    bases = {kind(case): set() for case in cases if is_plain(case)}
+    for case in cases:
+        if is_plain(case):
+            bases[kind(case)].add(case.base)
+    every = {key for key, its in bases.items() if len(its) > 1}
+    check(all(every <= of(found, is_plain, kind) for found in parts), "a test of several bases in every run")
+    check(all({case.setup() for case in found if is_plain(case)}.isdisjoint(
+        {case.setup() for case in cases if is_plain(case) and case.title not in turn}) for found, turn in zip(parts, turns)),
+          "and never a part of a boot")
+    rest = [case for case in cases if case.title not in alternate and not is_plain(case)
+            and not choose.is_watched(case.base) and not choose.is_debian(case.base)]
+    check(all({case.title for case in rest} <= {case.title for case in found} for found in parts), "and all others")
+    turns = {(choose.turn("turns", 8), choose.turn("debian", 2)) for choose.commit in
+             [lambda head=head: "%040x" % head for head in range(200)]}
+    check(len(turns) == 16, "a turn does not depend on another", turns)
+
+    # A commit chooses only in a run of all tests.
     search = os.path.join(place, "tools") + ":" + os.environ["PATH"]       # made by shares()
-    got = [titles(PATH=search, HEAD="%040x" % number) for number in range(256)]
-    turns = [hosts(found) for found in got]
-    check(len(both) > 1 and all(len(turn) < 2 for turn in turns) and set.union(*turns) == both,
-          "at most one host that checks itself in a run, each in its turn", both, turns)
-    check(all({title for title in found if "+" not in title} == {title for title in everything if "-debug" not in title} |
-              {title for title in everything if hosts([title]) == turn} for found, turn in zip(got, turns)),
-          "with all of its tests, and all others")
+    count = len(titles("--matrix", "none"))
+    check(count == len(cases) and len(titles("--matrix", "1", PATH=search, HEAD="0")) > count,
+          "with --matrix all plain tests run")
+    check({title for title in titles("--base", "6.1", PATH=search, HEAD="0") if "+" not in title} ==
+          set(titles("--base", "6.1", "--matrix", "none")), "with a base, all of that base")
 
 
 def patterns(whole):
@@ -382,7 +458,7 @@ def main():
         groups(place)
         whole = real()
         shares(place, whole)
-        watched(place)
+        in_turn(place)
         patterns(whole)
         order()
         make(place)
