@@ -115,7 +115,7 @@ def _measurements(tests, logs):
             if title:
                 where = (title.group(1), title.group(2) + (title.group(3) or ""))
             elif part:
-                by[part.group(1)] = dict(item.split("=") for item in part.group(2).split())
+                by.setdefault(part.group(1), {}).update(item.split("=") for item in part.group(2).split())
             elif cost and where:
                 times, insns, *others = (int(number) for number in cost.groups()[1:])
                 yield where + (cost.group(1),), Cost(insns, *(number / times for number in others), {

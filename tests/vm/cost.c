@@ -385,14 +385,15 @@ static void switches(struct vm *vm)
 }
 
 /*
- * Say what has been added to N counts, without those to which nothing was.
+ * Say what has been added to N counts, without those to which nothing was, in lines that the runner does
+ * not cut.
  *
  * @names: theirs, or NULL if they have numbers
  */
 static void say_by(const char *what, const char *kind, unsigned int n, const char * const names[], const uint64_t *before,
 		   const uint64_t *after)
 {
-	char line[256], number[8];
+	char line[120], number[8];
 	const char *name;
 	unsigned int i;
 	int len = 0;
@@ -400,10 +401,13 @@ static void say_by(const char *what, const char *kind, unsigned int n, const cha
 	for (i = 0; i < n; i++) {
 		if (after[i] == before[i])
 			continue;
+		if (len > 60) {
+			sayf("# by %s|%s%.*s", what, kind, len, line);
+			len = 0;
+		}
 		snprintf(number, sizeof(number), "%u", i);
 		name = names ? names[i] : number;
 		len += snprintf(line + len, sizeof(line) - len, " %s=%llu", name, (unsigned long long)(after[i] - before[i]));
-		must(len < (int)sizeof(line), "a longer line");
 	}
 	sayf("# by %s|%s%.*s", what, kind, len, line);
 }

@@ -31,6 +31,17 @@ import functions
 # Each is readable on white and on black.
 COLOURS = {"stock": "#8a8f98", "perf": "#3d8fd1", "mediated": "#2a9d6e", "debian": "#b08a5b", "alone": "#d0703c",
            "peer": "#9a7fd1", "peer-med": "#c2569b"}
+# Basic exit reasons of VMX (Intel SDM volume 3, appendix C) and exit codes of SVM (AMD APM volume 2,
+# appendix C); others are shown by number.
+EXITS = {
+    "intel": {0: "exception or NMI", 1: "external interrupt", 7: "interrupt window", 8: "NMI window", 10: "CPUID", 12: "HLT",
+              15: "RDPMC", 18: "VMCALL", 28: "control register", 30: "I/O", 31: "RDMSR", 32: "WRMSR", 40: "PAUSE",
+              44: "APIC access", 45: "virtualized EOI", 48: "EPT violation", 49: "EPT misconfiguration", 52: "preemption timer",
+              54: "WBINVD", 55: "XSETBV", 56: "APIC write"},
+    "amd": {0x4e: "page fault", 0x60: "interrupt", 0x61: "NMI", 0x64: "virtual interrupt", 0x6f: "RDPMC", 0x72: "CPUID",
+            0x74: "IRET", 0x77: "PAUSE", 0x78: "HLT", 0x7b: "I/O", 0x7c: "MSR", 0x81: "VMMCALL", 0x8d: "XSETBV",
+            0x400: "nested page fault"},
+}
 # Drawn in this colour, and then made the page's own.
 INK = "#010203"
 
@@ -140,6 +151,27 @@ def table(host, work, modes):
     yield "</table></div>"
 
 
+def named_counts(counts, names):
+    """Return counts by name as text, the largest first; those that round to nothing are left out."""
+    shown = sorted(((count, names.get(name, name)) for name, count in counts.items() if count >= 0.005), reverse=True)
+    return ", ".join("%s %s" % (name, "{:,.2f}".format(count).rstrip("0").rstrip(".")) for count, name in shown) or "none"
+
+
+def kinds_table(host, results):
+    """Yield the lines of the table of what a host's exits and accesses are."""
+    exits = {str(number): name for number, name in EXITS[host["vendor"]].items()}
+    yield "<div class=scroll><table><tr><th></th><th></th><th>exits by reason</th><th>accesses by kind</th></tr>"
+    for key, text in results["work"] + results["program"]:
+        of = {**host["figures"].get(key, {}), **host["programs"].get(key, {})}
+        for mode in results["modes"]:
+            by = of.get(mode["key"], {}).get("by")
+            if by:
+                cells = (html.escape(text), mode["key"], named_counts(by["exits"], exits), named_counts(by["accesses"], {}))
+                yield "<tr>%s</tr>" % "".join("<td>%s</td>" % cell for cell in cells)
+                text = ""
+    yield "</table></div>"
+
+
 def section(host, results):
     """Yield the lines of a host: plots, table, targets."""
     modes, work = results["modes"], results["work"]
@@ -156,6 +188,8 @@ def section(host, results):
                 html.escape(text), plot(host["programs"][key], modes, percent))
     yield "</div><details><summary>All figures</summary>"
     yield from table(host, work, modes)
+    yield "</details><details><summary>Exits by reason, accesses by kind</summary>"
+    yield from kinds_table(host, results)
     yield "</details><details><summary>Targets: %d of %d reached</summary><div class=scroll><table>" % (
         sum(target["reached"] for target in host["targets"]), len(host["targets"]))
     for target in host["targets"]:
