@@ -4,9 +4,7 @@
 # Rule: make check finds nothing, and skips nothing.
 #
 # Each mail takes minutes, so a run checks the mails of one base; the commit chooses
-# which.  The turns of the base with the most mails are in runs without a host that checks
-# itself (tests/runner/run.py), because runs with such a host already take long.  A run
-# compiles a third of more than 20 mails.  KVMPMU_MAILS names other bases,
+# which.  A run compiles a third of more than 20 mails.  KVMPMU_MAILS names other bases,
 # KVMPMU_MAILS_TURN another part.
 
 . "$(dirname "$0")/../../scripts/lib/lib.sh"
