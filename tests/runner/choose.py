@@ -55,6 +55,9 @@ class Case:
         if is_watched(base):
             # A kernel that checks itself needs more time and memory.
             self.limit, self.memory = 5 * self.limit, 2 * self.memory
+        elif is_debian(base):
+            # It has more to boot, as a host and as a guest.
+            self.limit *= 3
         place = base + "+" * bool(configuration) + configuration
         self.title = "/".join(part for part in (vendor, place, self.name) if part)
 
