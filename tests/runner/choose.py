@@ -159,10 +159,11 @@ def watched_host(case):
     return case.base.removesuffix(MEDIATED)
 
 
-def watched_in_turn(hosts):
-    """Return the one of HOSTS whose turn it is to check itself, or in three of four runs None."""
+def watched_in_turn(cases):
+    """Return the host whose turn it is to check itself, of those of CASES, or in three of four runs None."""
+    hosts = sorted({watched_host(case) for case in cases if is_watched(case.base)})
     number = turn("watched", 4 * len(hosts))
-    return None if number % 4 else sorted(hosts)[number // 4]
+    return None if number % 4 else hosts[number // 4]
 
 
 def _boot(case):
@@ -182,7 +183,7 @@ def part_in_turn(cases):
     said = []
     watched = sorted({watched_host(case) for case in cases if is_watched(case.base)})
     if len(watched) > 1:
-        host = watched_in_turn(watched)
+        host = watched_in_turn(cases)
         cases = [case for case in cases if watched_host(case) == host or not is_watched(case.base) and (
             not host or not case.configuration and case.stanza.get("run") != "turns")]
         said.append("hosts that watch themselves: %s of %s" % (host or "none", " ".join(watched)))

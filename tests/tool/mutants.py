@@ -11,13 +11,15 @@ base.
 
 mutants.py NAME... runs only these mutants.  Without names a share of them runs; the commit chooses
 it, as it chooses that of the matrix (tests/runner/run.py).  KVMPMU_MUTANTS=all runs all mutants,
-KVMPMU_MUTANTS=K the K-th share.  A mutant that several bases have runs on one of them in a share,
+KVMPMU_MUTANTS=K the K-th share.  In a share, a mutant on a host that checks itself has the turn of
+that host, whose kernel takes minutes to build.  A mutant that several bases have runs on one of them in a share,
 which the commit chooses too, and else on all.  mutants.py --texts BASE... only checks that the text
 that each mutant replaces is still there, once, and that both texts are whole.
 
 Print a result for each test in KTAP; exit status 1 if any is bad.
 """
 
+import argparse
 import difflib
 import os
 import re
@@ -30,6 +32,7 @@ sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests/runner"), os.path.join(TOP, "scripts/lib")]
 
+import choose                               # noqa: E402
 import testlist                             # noqa: E402
 from kvmpmu import Failed, VENDORS, commit, has_mediated, known_bases  # noqa: E402
 from variants import MEDIATED               # noqa: E402
@@ -114,7 +117,11 @@ def expanded(mutants):
             yield number, {**mutant, "base": base}
 
 
-def build(base, mutants):
+def build(base, mutants, chosen):
+    """Build the modules with all MUTANTS of a base, and the stock ones that CHOSEN mutants need.
+
+    What is not chosen is not built: debug-stock has a kernel of its own, which takes 12 minutes.
+    """
     place = os.path.join("build", base, "mutants/mutants")
     os.makedirs(os.path.join(TOP, place), exist_ok=True)
     changes = os.path.join(TOP, place, "mutants.patch")
@@ -123,7 +130,7 @@ def build(base, mutants):
     os.replace(changes + ".new", changes)
     commands = [["--with", changes, "--base", base, "--out", os.path.join(place, "modules")]]
     commands += [["--stock", "--base", variant_of(mutant).replace("-stock", "")]
-                 for _, mutant in mutants if mutant["name"] in STOCK]
+                 for _, mutant in chosen if mutant["name"] in STOCK]
     for command in commands:
         subprocess.run([os.path.join(TOP, "scripts/cmd/modules")] + command, cwd=TOP, stdin=subprocess.DEVNULL,
                        stdout=sys.stderr, check=True)
@@ -164,10 +171,15 @@ def share(mutants):
         wanted = str(turn % SHARES + 1)
     if not wanted.isdigit() or not 1 <= int(wanted) <= SHARES:
         raise Failed("KVMPMU_MUTANTS=%s: there are all share 1...%d" % (wanted, SHARES), "KVMPMU_MUTANTS=all tests/tool/mutants.py")
+    everything = argparse.Namespace(vendor="all", base="all", tests=[])
+    host = choose.watched_in_turn(choose.plain_cases(testlist.read(os.path.join(TOP, "tests/list")), everything))
     chosen = []
-    for number in sorted({number for number, _ in mutants if number % SHARES == int(wanted) - 1}):
+    for number in sorted({number for number, _ in mutants}):
         versions = [mutant for mutant in mutants if mutant[0] == number]
-        chosen.append(versions[turn // SHARES % len(versions)])
+        version = versions[turn // SHARES % len(versions)]
+        own = variant_of(version[1]).removesuffix("-stock")
+        if own == host if choose.is_watched(own) else number % SHARES == int(wanted) - 1:
+            chosen.append(version)
     return chosen, "share %s of %d" % (wanted, SHARES)
 
 
@@ -193,7 +205,7 @@ def main():
         chosen, said = share(mutants)
     print("# mutants: %s, %d of %d" % (said, len(chosen), len(mutants)))
     for base in sorted({variant_of(mutant).partition("-")[0] for _, mutant in chosen}):
-        build(base, of_base(mutants, base))
+        build(base, of_base(mutants, base), of_base(chosen, base))
 
     cases, wanted = {}, []
     for number, mutant in chosen:

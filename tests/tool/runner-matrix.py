@@ -275,14 +275,14 @@ def shares(place, whole):
         choose.commit = lambda: "%040x" % head
         return matrix([case.title for case in choose.choose(listed, options)[0]])
 
-    watched = {choose.watched_host(case) for case in choose.plain_cases(listed, options) if choose.is_watched(case.base)}
+    plain = choose.plain_cases(listed, options)
 
     def heads(number):
         """Return a commit with share NUMBER for each of Debian's kernels that can have its turn."""
         found = {}
         for head in range(number, 100 * len(parts), len(parts)):
             choose.commit = lambda: "%040x" % head
-            if not choose.watched_in_turn(watched):
+            if not choose.watched_in_turn(plain):
                 found.setdefault(choose.turn("debian", 2), head)
         return found.values()
 
