@@ -375,7 +375,9 @@ def in_turn(place):
 def patterns(whole):
     check(not matrix(titles("--tests", "vm/emulated-insns guest/")),
           "a pattern that other tests match leaves the matrix out")
-    name = whole[0].split("/")[1].split("+")[1]
+    names = {title.split("/")[1].split("+")[1] for title in whole}
+    # A word matches wherever it occurs in a title: alone matches alone_v2, too.
+    name = min(name for name in names if not any(name in other for other in names - {name}))
     its = [title for title in whole if "+%s/" % name in title]
     for pattern in ("+" + name, name, "*+%s/*" % name):
         check(sorted(titles("--tests", pattern)) == sorted(its),
