@@ -159,9 +159,14 @@ def watched_host(case):
     return case.base.removesuffix(MEDIATED)
 
 
+def watched_hosts(cases):
+    """Return the names of the hosts of CASES that check themselves, in order."""
+    return sorted({watched_host(case) for case in cases if is_watched(case.base)})
+
+
 def watched_in_turn(cases):
     """Return the host whose turn it is to check itself, of those of CASES, or in three of four runs None."""
-    hosts = sorted({watched_host(case) for case in cases if is_watched(case.base)})
+    hosts = watched_hosts(cases)
     number = turn("watched", 4 * len(hosts))
     return None if number % 4 else hosts[number // 4]
 
@@ -181,7 +186,7 @@ def part_in_turn(cases):
     host none.
     """
     said = []
-    watched = sorted({watched_host(case) for case in cases if is_watched(case.base)})
+    watched = watched_hosts(cases)
     if len(watched) > 1:
         host = watched_in_turn(cases)
         cases = [case for case in cases if watched_host(case) == host or not is_watched(case.base) and (

@@ -12,9 +12,9 @@ base.
 mutants.py NAME... runs only these mutants.  Without names a share of them runs; the commit chooses
 it, as it chooses that of the matrix (tests/runner/run.py).  KVMPMU_MUTANTS=all runs all mutants,
 KVMPMU_MUTANTS=K the K-th share.  In a share, a mutant on a host that checks itself has the turn of
-that host, whose kernel takes minutes to build.  A mutant that several bases have runs on one of them in a share,
-which the commit chooses too, and else on all.  mutants.py --texts BASE... only checks that the text
-that each mutant replaces is still there, once, and that both texts are whole.
+that host, whose kernel takes minutes to build.  A mutant that several bases have runs on one of them
+in a share, which the commit chooses too, and else on all.  mutants.py --texts BASE... only checks
+that the text that each mutant replaces is still there, once, and that both texts are whole.
 
 Print a result for each test in KTAP; exit status 1 if any is bad.
 """

@@ -408,6 +408,7 @@ static void say_by(const char *what, const char *kind, unsigned int n, const cha
 		snprintf(number, sizeof(number), "%u", i);
 		name = names ? names[i] : number;
 		len += snprintf(line + len, sizeof(line) - len, " %s=%llu", name, (unsigned long long)(after[i] - before[i]));
+		must(len < (int)sizeof(line), "a longer line");
 	}
 	sayf("# by %s|%s%.*s", what, kind, len, line);
 }
