@@ -2,8 +2,9 @@
 """Run tests on the machine, with a base's kernel or without an OS, or on this computer.
 
 Each run_*(options, cases, report) runs cases that share a setup, and calls report(case, verdict,
-logs) for each of them.  It reads the options logs, machine, slow, keep and verbose.  It raises
-Failed if the machine cannot be started, and KeyboardInterrupt once "stopping" is set.
+logs) and report.took(case, seconds, limit) for each of them.  It reads the options logs, machine,
+slow, keep and verbose.  It raises Failed if the machine cannot be started, and KeyboardInterrupt
+once "stopping" is set.
 """
 
 import collections
@@ -87,10 +88,13 @@ def run_boots(options, cases, report):
         make_iso(image, cases)
         channel = judge.Channel([case.name for case in cases])
         limits = {case.name: case.limit * options.slow for case in cases}
+        steps = {}
 
         def limit():
             waiting = channel.waiting()
-            return (limits[waiting] if waiting else ENDING), (channel.progress, waiting)
+            step = channel.progress, waiting
+            steps.setdefault(step, [time.monotonic()])[1:] = [time.monotonic()]
+            return (limits[waiting] if waiting else ENDING), step
 
         began = time.monotonic()
         name = "boot %s/%s" % (first.base, os.path.basename(logs))
@@ -114,6 +118,8 @@ def run_boots(options, cases, report):
         progress("%s: %s after %.1f s" % (name, reason, time.monotonic() - began))
         for case in cases:
             if case.name in verdicts:
+                longest = max((last - first for (_, name), (first, last) in steps.items() if name == case.name), default=0)
+                report.took(case, longest, limits[case.name])
                 report(case, verdicts[case.name], shown(logs))
         cases = [case for case in cases if case.name not in verdicts]
         if not cases:
@@ -126,6 +132,7 @@ def run_bare(options, cases, report):
     logs = log_directory(options, "machine", case.title.replace("/", "-"))
     rom = programs.rom(case.file, os.path.join(logs, "test.rom"))
     said = bytearray()
+    began = time.monotonic()
     machine = watch.Machine(shlex.split(options.machine), logs, case.vendor, ["--rom", rom],
                             case.cpus, case.model, case.perfmon, 64,
                             show=progress if options.verbose else None)
@@ -137,6 +144,7 @@ def run_bare(options, cases, report):
     if reason == "nostart":
         raise Failed(machine.complaint(), "tools/machine/build")
     # The image reports the name of its source, which several tests may share.
+    report.took(case, time.monotonic() - began, case.limit * options.slow)
     own = "bare/" + os.path.splitext(os.path.basename(case.file))[0]
     report(case, judge.judge_bare(own, bytes(said), reason, status), shown(logs))
 
@@ -150,9 +158,9 @@ def run_tool(options, cases, report):
         process = subprocess.Popen([os.path.join(TOP, case.file)], cwd=TOP,
                                    stdin=subprocess.DEVNULL, stdout=said, stderr=errors,
                                    start_new_session=True)
-    until = time.monotonic() + case.limit * options.slow
+    began, limit = time.monotonic(), case.limit * options.slow
     try:
-        while process.poll() is None and time.monotonic() < until and not stopping.is_set():
+        while process.poll() is None and time.monotonic() - began < limit and not stopping.is_set():
             time.sleep(0.05)
     finally:
         late = process.poll() is None
@@ -169,6 +177,7 @@ def run_tool(options, cases, report):
     with open(out, "rb") as said:
         verdict = judge.judge_bare(case.name, said.read(), "timeout" if late else "off",
                                    process.returncode)
+    report.took(case, time.monotonic() - began, limit)
     report(case, verdict, shown(logs))
 
 

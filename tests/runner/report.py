@@ -25,6 +25,7 @@ class Report:
     failed      titles of tests that have failed, with the directories of their logs
     reported    titles of all tests that have a result
     results     pass, fail or skip by title
+    near        "SECONDS of LIMIT s" by title of a test that took more than half of its limit
     """
 
     def __init__(self, count, said):
@@ -34,6 +35,7 @@ class Report:
         self.failed = {}
         self.reported = set()
         self.results = {}
+        self.near = {}
         print("KTAP version 1\n1..%d%s" % (count, "\n# %s" % said if said else ""), flush=True)
 
     def __call__(self, case, verdict, logs):
@@ -49,6 +51,15 @@ class Report:
             print("\n".join(lines), flush=True)
             if verdict.how == judge.FAIL:
                 self.failed[case.title] = logs
+
+    def took(self, case, seconds, limit):
+        """Note that a case took so many of the seconds that it had.
+
+        A computer half as fast would end one that took more than half of them: it is told before
+        that happens.
+        """
+        if seconds > limit / 2:
+            self.near[case.title] = "%.0f of %.0f s" % (seconds, limit)
 
     def keep(self, titles):
         """Keep the last result of each test for scripts/cmd/supported, as "pass|fail|skip TITLE".

@@ -18,7 +18,8 @@ the first one includes the boot.  A test that reports nothing in that time is TI
 machine or guest goes down is ERROR, with the cause that the console shows.  The tests after it run
 in a new boot.
 
-Each failed test names its logs.  The last line is "N passed, N failed", with ", N skipped" if there
+Tests that took more than half of their limit are named at the end, because a computer half as fast
+would end them.  Each failed test names its logs.  The last line is "N passed, N failed", with ", N skipped" if there
 are any.
 
 Exit status: 0 all passed, 1 some failed, 2 wrong usage or something is missing (one line, and the
@@ -128,6 +129,9 @@ def run(options):
     with watch.alone(options.logs or os.path.join(TOP, "build"), progress):
         report = Report(len(cases), said)
         boot.run_all(options, order, report)
+    if report.near:
+        progress("took more than half of the time that they had: %s"
+                 % ", ".join("%s %s" % item for item in sorted(report.near.items())))
     kept = False
     if not options.logs and os.path.samefile(options.list, LIST):
         everything = argparse.Namespace(vendor="all", base="all", tests=[])

@@ -62,7 +62,7 @@ def kinds():
     both = " ".join(name for base in MEDIATED for name in (base, base + "-mediated"))
     tests = [{"name": "vm/cost", "bases": " ".join(VARIANTS)},
              {"name": "vm/cost-watchdog", "bases": both, "kargs": "nmi_watchdog=1", "cpus": "2"}]
-    tests += [{"name": "vm/cost-fewer-" + vendor, "bases": both, "vendors": vendor, "env": env}
+    tests += [{"name": "vm/cost-fewer-" + vendor, "bases": both, "vendors": vendor, "env": "COST_WORK=rdpmc,control " + env}
               for vendor, env in (("intel", "VM_FEWER=4"), ("amd", "VM_FEWER=4 VM_PERFMON_V2=1"))]
     return tests
 

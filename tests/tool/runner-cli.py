@@ -43,8 +43,9 @@ if not os.path.dirname(verdict.name).endswith("-1"):
     test("host/second")
     say("done\n")
     sys.exit(0)
-if mode == "works":
+if mode in ("works", "slow"):
     say("boot host\n")
+    time.sleep(1.4 * (mode == "slow"))
     test("host/first")
     test("host/second")
     say("done\n")
@@ -137,6 +138,10 @@ def main():
             named = [line for line in out.splitlines() if "# TIMEOUT" in line or "# ERROR" in line]
             check(all(os.path.isdir(re.search(r"\(log: (.*)\)$", line).group(1)) for line in named),
                   "a machine that %s: logs are named and there" % mode, out)
+        status, out, err, _ = run(place, "slow")
+        near = re.search(r"^took more than half .*: (\S+) [12] of 2 s$", err, re.M)
+        check(not status and near and near.group(1) == first, "a test that needs most of its limit is named at the end", out, err)
+        check("more than half" not in run(place, "works")[2], "one that does not is not")
         status, out, err, _ = run(place, "nostart")
         check(status == 2 and "not built" in err and err.splitlines()[-1].startswith("next: "),
               "a machine that does not start: one line and the next command", status, err)

@@ -36,6 +36,8 @@
  * With COST_PROFILE=WORK in the environment, the machine counts the host kernel's instructions of that
  * work by address, and the kernel's symbols are reported: tools/bench/functions.py reads both.
  *
+ * With COST_WORK=WORK,WORK in the environment only these are measured.
+ *
  * With COST_NO_PMU in the environment the guest has no PMU, and does nothing but exit.
  *
  * The number of instructions is that of the exit, event or measured region that has the fewest:
@@ -455,11 +457,21 @@ static void pauses(struct vm *vm, uintptr_t n)
 	close(fd);
 }
 
-/* Return whether the work is to be done: all of it, or that of the profile alone. */
+/* Return whether the work is to be done: all of it, what COST_WORK names, or that of the profile alone. */
 static bool begin(const char *work)
 {
+	const char *named = getenv("COST_WORK");
+	size_t length = strlen(work);
+
 	profiling = !strcmp(profile, work);
-	return profiling || !*profile;
+	if (*profile || !named)
+		return profiling || !*profile;
+	for (; named; named = strchr(named, ',')) {
+		named += *named == ',';
+		if (!strncmp(named, work, length) && (!named[length] || named[length] == ','))
+			return true;
+	}
+	return false;
 }
 
 /* Packed, because the machine takes a minute to report a hundred thousand names. */
