@@ -191,9 +191,24 @@ static DEFINE_PER_CPU(struct turn, turn);
 
 #define SLOTS	BIT_ULL(KVM_MEDIATED_PMU_SLOTS_IDX)
 
-/* Events of PERF_METRICS have indices of their own, which are no counters. */
-static u64 counter_of(const struct perf_event *event)
+static bool is_intel(void)
 {
+	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
+}
+
+/*
+ * AMD's floating-point operations, of which a clock may retire more than a counter can add.
+ * From Zen on, perf merges the counter with the next one, and writes that one, too.
+ */
+static bool takes_two_counters(const struct perf_event *event)
+{
+	return !is_intel() && (event->hw.config & AMD64_EVENTSEL_EVENT) == 0x003;
+}
+
+/* Events of PERF_METRICS have indices of their own, which are no counters. */
+static u64 counters_of(const struct perf_event *event)
+{
+	const u64 all = GENMASK_ULL(kvm_mediated_pmu_host.nr_gp - 1, 0);
 	int i = event->hw.idx;
 
 	if (i < 0)
@@ -201,7 +216,7 @@ static u64 counter_of(const struct perf_event *event)
 	if (i >= INTEL_PMC_IDX_METRIC_BASE && i <= INTEL_PMC_IDX_METRIC_END)
 		return SLOTS;
 	if (i < INTEL_PMC_IDX_FIXED)
-		return i < kvm_mediated_pmu_host.nr_gp ? BIT_ULL(i) : 0;
+		return (takes_two_counters(event) ? 3ULL : 1ULL) << i & all;
 
 	return i < INTEL_PMC_IDX_FIXED + kvm_mediated_pmu_host.nr_fixed ? BIT_ULL(i) : 0;
 }
@@ -222,16 +237,16 @@ static void add_event(struct perf_event *event, void *data)
 {
 	const int taken = PERF_HES_STOPPED | PERF_HES_UPTODATE;
 	struct in_use *use = data;
-	u64 counter;
+	u64 counters;
 
 	if ((event->hw.state & taken) == taken)
 		return;
 
-	counter = counter_of(event);
-	use->counters |= counter;
+	counters = counters_of(event);
+	use->counters |= counters;
 	if (event->attr.precise_ip)
-		use->pebs |= counter;
-	if (!counter || event->attr.precise_ip || event->attr.branch_sample_type)
+		use->pebs |= counters;
+	if (!counters || event->attr.precise_ip || event->attr.branch_sample_type)
 		use->more = true;
 	if (!event->attr.exclude_guest && !is_watchdog(event)) {
 		use->standing = true;
@@ -311,11 +326,6 @@ static void tell_of_event(struct turn *t)
 	t->told_type = t->use.type;
 	t->told_config = t->use.config;
 	irq_work_queue(&t->tell);
-}
-
-static bool is_intel(void)
-{
-	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
 }
 
 /* Perf runs on this CPU in an interrupt, or in a task that is switched to. */
