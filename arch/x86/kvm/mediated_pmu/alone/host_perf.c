@@ -221,12 +221,13 @@ static u64 counters_of(const struct perf_event *event)
 	return i < INTEL_PMC_IDX_FIXED + kvm_mediated_pmu_host.nr_fixed ? BIT_ULL(i) : 0;
 }
 
-/* A pinned event of the kernel's own: it guards the host, and need not count in guests. */
+/*
+ * A pinned event of the kernel's own: it guards the host, and need not count in guests.  Its
+ * type is what nmi_watchdog=rNNN asks for.
+ */
 static bool is_watchdog(const struct perf_event *event)
 {
-	return event->attr.pinned && event->attr.type == PERF_TYPE_HARDWARE &&
-	       event->attr.config == PERF_COUNT_HW_CPU_CYCLES &&
-	       (!event->owner || IS_ERR(event->owner));
+	return event->attr.pinned && IS_ERR(event->owner);
 }
 
 /*
