@@ -43,12 +43,15 @@ module_param_cb(mediated_pmu_waits, &waits_ops, NULL, 0444);
 static void look_again(struct work_struct *work);
 static DECLARE_DELAYED_WORK(again, look_again);
 
-static bool waits(const struct kvm_vcpu *vcpu)
+/*
+ * Whether a vCPU with a selector on waits does not matter: one that has just been told to may
+ * not have noted it yet, and nobody would ask it again.
+ */
+static bool may_wait(const struct kvm_vcpu *vcpu)
 {
 	const struct kvm_mediated_pmu *m = &vcpu->arch.pmu.mediated;
 
-	return READ_ONCE(m->active) && !READ_ONCE(m->switches) &&
-	       READ_ONCE(m->idle_puts) < KVM_MEDIATED_PMU_IDLE_PUTS;
+	return READ_ONCE(m->active) && READ_ONCE(m->idle_puts) < KVM_MEDIATED_PMU_IDLE_PUTS;
 }
 
 static void look_again(struct work_struct *work)
@@ -60,7 +63,7 @@ static void look_again(struct work_struct *work)
 	mutex_lock(&kvm_lock);
 	list_for_each_entry(kvm, &vm_list, vm_list) {
 		kvm_for_each_vcpu(i, vcpu, kvm) {
-			if (!waits(vcpu))
+			if (!may_wait(vcpu))
 				continue;
 			kvm_make_request(KVM_REQ_MEDIATED_PMU, vcpu);
 			kvm_vcpu_kick(vcpu);

@@ -397,6 +397,14 @@ static void look_at_host(struct turn *t)
 	}
 }
 
+/* The bits of the overflow status that are perf's. */
+static u64 host_status_bits(const struct turn *t)
+{
+	const u64 metrics = BIT_ULL(GLOBAL_STATUS_PERF_METRICS_OVF_BIT);
+
+	return t->use.counters | (t->use.counters & SLOTS ? metrics & counter_bits : 0);
+}
+
 /*
  * No counter counts.  The NMI of an overflow that came just before is on its way.  Perf
  * handles it as ever, and handle_first() that of a copy of the guest's.  Keep one of perf's
@@ -404,7 +412,8 @@ static void look_at_host(struct turn *t)
  */
 static void settle_overflows(struct turn *t, unsigned int nmis)
 {
-	const u64 wait = (t->use.counters & ~t->use.pebs) | t->stay | OTHER_PMIS;
+	const u64 hosts = host_status_bits(t);
+	const u64 wait = (hosts & ~t->use.pebs) | t->stay | OTHER_PMIS;
 	unsigned int tries;
 	u64 status = 0;
 
@@ -419,7 +428,7 @@ static void settle_overflows(struct turn *t, unsigned int nmis)
 	}
 
 	status &= counter_bits;
-	t->status |= status & t->use.counters;
+	t->status |= status & hosts;
 	if (status)
 		pmu_wrmsr(kvm_mediated_pmu_regs.global_status_clear, status);
 }
@@ -607,14 +616,14 @@ u64 perf_guest_status_bits(void)
  * perf_expect_pmi - a guest's overflows at the end of its turn, before they are cleared
  * @status: those that have come during the turn, and interrupt
  *
- * AMD's NMI of an overflow may come a little after the VM-exit that follows it, when the
- * status does not show any more what it is for.
+ * The NMI of an overflow may come a little after the VM-exit that follows it, when the status
+ * does not show any more what it is for, or shows an overflow of the host's as well.
  */
 void perf_expect_pmi(u64 status)
 {
 	struct turn *t = this_cpu_ptr(&turn);
 
-	if (status && !t->pmi && !is_intel())
+	if (status && !t->pmi)
 		expect_nmi(&t->late_pmi);
 }
 
@@ -724,19 +733,23 @@ static enum nmi_cause hide_guest(struct turn *t)
 		t->framed = true;
 	}
 
-	/* What is left of the status is perf's to see. */
-	if (intel && (!t->was_masked || status & OTHER_PMIS))
+	/* What is left of the status is perf's to see.  One NMI may have several causes. */
+	if (intel && (!t->was_masked || (status & OTHER_PMIS && !t->guest_status)))
 		return OTHERS;
 	/* It did not come in time to be settled.  Perf is going to have one of its own. */
-	if (t->status && !t->guest_status) {
+	if (t->status) {
 		t->nmi_is_hosts = true;
-		return HOSTS_OVERFLOW;
+		if (!t->guest_status)
+			return HOSTS_OVERFLOW;
 	}
 
 	return intel || t->guest_status || take_nmi(&t->late_pmi) ? GUESTS_PMI : OTHERS;
 }
 
-/* After VM-exit the guest's status is KVM's, so only the mask tells whose an NMI is. */
+/*
+ * After VM-exit the guest's status is KVM's.  What is left tells whose an NMI is: that one is
+ * expected and, on Intel, the mask.
+ */
 static enum nmi_cause look_for_late_pmi(struct turn *t)
 {
 	u64 status;
@@ -749,7 +762,7 @@ static enum nmi_cause look_for_late_pmi(struct turn *t)
 
 	status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
 	t->seen_status = status;
-	if (!status)
+	if (!status || take_nmi(&t->late_pmi))
 		return GUESTS_PMI;
 
 	/* It may be perf's by now.  Then perf handles it, and clears it in any case. */
@@ -781,13 +794,16 @@ static int handle_first(unsigned int type, struct pt_regs *regs)
 /*
  * Perf's handler clears all overflows and unmasks LVTPC, but does not run while perf has no
  * event at all.  If it has run, a counter has overflowed since, and has its NMI on the way.
- * After an NMI without an overflow that cannot be told for sure, so that NMI may come, too.
+ * It has if perf has an event on this CPU, which may have any of the counters by now.  Else,
+ * after an NMI without an overflow, that cannot be told for sure, so that NMI may come, too.
  */
 static void unmask_lvtpc(struct turn *t)
 {
 	u64 status;
 
 	if (!t->lent) {
+		if (host_cpu_context()->active_oncpu)
+			return;
 		status = pmu_rdmsr(kvm_mediated_pmu_regs.global_status);
 		if (status & ~t->stay || (t->seen_status && !(status & t->seen_status)))
 			return;
