@@ -30,6 +30,8 @@ for the same work in one run.
                     while its guest's counters are off
   mediated, fewer counters than the CPU has, compared with a perf-based vPMU of the same kernel
     rdpmc, control  at most 0.4 times, and three accesses
+  the covers of the series and Documentation/virt/kvm/x86/pmu-emulated-events.rst
+                    have what is measured, within 5 %
 
 Run tests/vm/cost.c, which describes this work: on each base with stock modules, with ours, and with
 a mediated vPMU, and the latter also with the host's watchdog on, as Debian has it, and with fewer
@@ -65,6 +67,15 @@ def kinds():
     tests += [{"name": "vm/cost-fewer-" + vendor, "bases": both, "vendors": vendor, "env": "COST_WORK=rdpmc,control " + env}
               for vendor, env in (("intel", "VM_FEWER=4"), ("amd", "VM_FEWER=4 VM_PERFMON_V2=1"))]
     return tests
+
+
+# The rows of tables in documents that have figures of the work.
+ROWS = {"no counter enabled": "idle", "far from overflow": "active", "near overflow": "near",
+        "while the host records": "beside", "RDPMC": "rdpmc", "global control, written": "control",
+        "event, enabled and disabled": "event", "an event, put on a counter and taken off": "event",
+        "sample": "sample", "a sample": "sample", "a PMI alone": "pmi"}
+LISTED = "Documentation/virt/kvm/x86/pmu-emulated-events.rst"
+PLACES = {"Sapphire Rapids": "intel", "Zen 4": "amd"}
 
 
 class Cost(typing.NamedTuple):
@@ -126,11 +137,82 @@ def _measurements(tests, logs):
                 by = {}
 
 
-def judge(limits, bases):
+def number(text):
+    """Return the number in the text of a table's cell."""
+    return int(text.replace(",", ""))
+
+
+def work_of(label):
+    """Return the work of a table's row, or None."""
+    return ROWS.get(re.sub(r"^VM-exit, (counters )?", "", label))
+
+
+def told_by_cover(base):
+    """Yield (vendor, variant, work, instructions) of each figure in the cover of a base's series."""
+    vendor = None
+    with open(os.path.join(TOP, "patches", base, "cover")) as lines:
+        for line in lines:
+            label, *cells = re.split(r"\s{2,}", re.sub(r"/ +", "/ ", line.strip()))
+            if cells == ["perf-based", "mediated"]:
+                vendor = PLACES[label]
+            elif work_of(label) and len(cells) == 2:
+                for cell, kind, place in zip(cells, ("", "-mediated"), PLACES.values()):
+                    if " / " in cell:
+                        stock, series = cell.split(" / ")
+                        yield place, base + "-stock", work_of(label), number(stock)
+                        yield place, base, work_of(label), number(series)
+                    elif cell != "no exit":
+                        yield vendor, base + kind + "-watchdog", work_of(label), number(cell)
+
+
+def told_by_list(path):
+    """Yield (vendor, variant, work, instructions) of each figure in the list-table of a document."""
+    columns, rows = [], []
+    with open(path) as lines:
+        for line in lines:
+            cell = re.match(r"   ([* ]) - (.*)", line)
+            if cell and cell.group(1) == "*":
+                rows.append([])
+            if cell and rows:
+                rows[-1].append(cell.group(2))
+    for label, *cells in rows:
+        if label == "stock / with the series":
+            columns = [re.match(r"(Intel|AMD), (.*)", cell).groups() for cell in cells]
+        for (vendor, base), cell in zip(columns, cells if work_of(label) else []):
+            for variant, text in zip((base + "-stock", base), cell.split(" / ")):
+                yield vendor.lower(), variant, work_of(label), number(text)
+
+
+def told_in_documents():
+    """Return {path: [(vendor, variant, work, instructions)]} of the figures in documents."""
+    told = {"patches/%s/cover" % base: list(told_by_cover(base)) for base in BASES}
+    told[LISTED] = list(told_by_list(os.path.join(TOP, LISTED)))
+    return told
+
+
+def check_documents(told, found, check):
+    """Check that documents have what was measured, but for a twentieth.
+
+    told        {path: [(vendor, variant, work, instructions)]}
+    found       {(vendor, variant, work): (instructions, accesses)}
+    check       as of judge()
+    """
+    for path, figures in told.items():
+        wrong = []
+        for vendor, variant, work, said in figures:
+            measured = found.get((vendor, variant, work), (0,))[0]
+            if abs(said - measured) > 0.05 * measured:
+                wrong.append("%s/%s, %s: %d, measured %d" % (vendor, variant, work, said, measured))
+        check(figures and not wrong, "%s has what is measured, %d figures%s"
+              % (path, len(figures), "".join("; " + text for text in wrong)))
+
+
+def judge(limits, bases, documents):
     """Print a result for each limit, in KTAP; return the exit status.
 
     limits      a function of a vendor, one of the bases and check(good, what), which it calls for each limit;
                 what has not been measured is a KeyError
+    documents   a function of check alone, for figures in documents
     """
     results = []
 
@@ -144,6 +226,7 @@ def judge(limits, bases):
                 limits(vendor, base, check)
             except KeyError as missing:
                 check(False, "%s: no measurement of %s" % (vendor, "/".join(missing.args[0])))
+    documents(check)
     print("1..%d" % len(results))
     return 0 if results and all(results) else 1
 
@@ -215,7 +298,7 @@ def main():
             watched(vendor, base, check)
             fewer(vendor, base, check)
 
-    return judge(limits, BASES)
+    return judge(limits, BASES, lambda check: check_documents(told_in_documents(), found, check))
 
 
 if __name__ == "__main__":
