@@ -55,6 +55,7 @@ def setup_name(case):
     parts += [re.sub(r"[^\w.=]+", "_", part) for part in settings if part]
     parts += ["%dMiB" % case.memory] if case.memory != 1024 else []
     parts += ["%dips" % case.ips] if case.ips else []
+    parts += ["guest-" + case.guest] if case.guest else []
     return "-".join(parts)
 
 
@@ -62,7 +63,7 @@ def environment(case):
     """Return the environment of the tests that share a case's setup, as a dictionary."""
     found = {"VENDOR": case.vendor, "BASE": variant(case.base).base, "VARIANT": case.base,
              "CPUS": case.cpus, "MODEL": case.model, "PERFMON": case.perfmon,
-             "GUEST_KARGS": iso.guest_kargs(case.base, case.ips), "GUEST_CPUS": case.vcpus,
+             "GUEST_KARGS": iso.guest_kargs(case.guest or case.base, case.ips), "GUEST_CPUS": case.vcpus,
              "KVM_PARAMS": kvm_params(case.base, case.vendor) + " " + case.kvm}
     found.update(word.partition("=")[::2] for word in case.env.split())
     return found
@@ -76,7 +77,8 @@ def make_iso(path, cases):
     debian = sorted({path for case in cases for path in case.programs})
     iso.boot(path, first.base, plan, environment(first), first.kargs, first.ips,
              [("selftests/" + name, programs.selftest(name, first.base)) for name in selftests] +
-             [(path, iso.initramfs.needed(path, os.path.basename(path))) for path in debian])
+             [(path, iso.initramfs.needed(path, os.path.basename(path))) for path in debian],
+             guest_base=first.guest)
 
 
 def run_boots(options, cases, report):

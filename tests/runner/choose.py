@@ -50,6 +50,7 @@ class Case:
         self.kvm, self.memory = stanza.get("kvm", ""), int(stanza.get("memory", 1024))
         self.env = stanza.get("env", "")
         self.vcpus, self.ips = int(stanza.get("vcpus", 1)), int(stanza.get("ips", 0))
+        self.guest = stanza.get("guest", "")
         self.selftest = stanza.get("selftest", "")
         self.programs = stanza.get("programs", "").split()
         if is_watched(base):
@@ -68,7 +69,7 @@ class Case:
         if self.level == "bare":
             return (self.level, self.name, self.vendor)
         return ("boot", self.vendor, self.base, self.configuration, self.cpus, self.model,
-                self.perfmon, self.kargs, self.kvm, self.env, self.memory, self.vcpus, self.ips)
+                self.perfmon, self.kargs, self.kvm, self.env, self.memory, self.vcpus, self.ips, self.guest)
 
     def share(self):
         """Return the share of the matrix, from 1, that the case is in, whatever else the list has.

@@ -148,7 +148,7 @@ def run(options):
     files = [("selftests/" + case.selftest, selftest(case.selftest, case.base))] \
         if case.selftest else []
     iso.boot(image, case.base, plan, {**boot.environment(case), "SAY_MODULES": "1"},
-             case.kargs, case.ips, files)
+             case.kargs, case.ips, files, guest_base=case.guest)
     print("%s: looking where its modules are" % case.title, flush=True)
     found = sections(case, image, logs)
     port = options.port or free_port()

@@ -100,9 +100,9 @@ def hypervisor():
     return kept("hypervisor.cpio", [qemu, perf] + firmware, make)
 
 
-def kernel(base):
-    """Archive KVM's modules of a base or variant, and the kernel that the guest boots."""
-    _, guest_kernel, modules = kernel_paths(base)
+def kernel(base, guest_base=""):
+    """Archive KVM's modules of a base or variant, and the kernel that guests boot: see kernel_paths()."""
+    _, guest_kernel, modules = kernel_paths(base, guest_base)
     kunit = sorted(glob.glob(os.path.join(TOP, variant(base).kernel, "kunit/*.ko")))
 
     def make(path):
@@ -125,7 +125,7 @@ def kernel(base):
                 os.unlink(stripped)
         archive.write(path)
 
-    return kept("kernel-%s.cpio" % base, [guest_kernel] + modules + kunit, make)
+    return kept("kernel-%s.cpio" % "-guest-".join(filter(None, (base, guest_base))), [guest_kernel] + modules + kunit, make)
 
 
 def guest():

@@ -84,7 +84,7 @@ def _master(iso, grafts):
         raise Failed("no CD image: %s" % last, "df -h build")
 
 
-def boot(iso, base, plan, environment, kargs="", ips=0, files=(), guest=False):
+def boot(iso, base, plan, environment, kargs="", ips=0, files=(), guest=False, guest_base=""):
     """Write the CD image ISO, which boots a base or variant and runs PLAN; return ISO.
 
     plan            a list of (level, name, program[, argument])
@@ -94,10 +94,11 @@ def boot(iso, base, plan, environment, kargs="", ips=0, files=(), guest=False):
     files           programs for the host and the guest, as (name in their file systems, source) pairs
     guest           whether to add QEMU and the guest's files.  They are added anyway if a test of
                     the plan is a guest's, or starts QEMU itself
+    guest_base      the base or variant whose kernel guests boot, if not the host's
 
     Raise Failed with one line and the next command.
     """
-    archives = [initramfs.common(), initramfs.kernel(base)]
+    archives = [initramfs.common(), initramfs.kernel(base, guest_base)]
     if guest or any(level == "guest" or _mentions(path, initramfs.QEMU)
                     for level, _, path, *_ in plan):
         archives += [initramfs.hypervisor(), initramfs.guest()]

@@ -121,8 +121,8 @@ def run(options):
         for case in (case for group in order for case in group):
             print(case.title)
         return 0
-    for base in sorted({case.base for case in cases if case.base}):
-        kernel_paths(base)
+    for base, guest in sorted({(case.base, case.guest) for case in cases if case.base}):
+        kernel_paths(base, guest)
     if said:
         more = "" if options.matrix == "all" else "; all: tests/runner/run.py --matrix all"
         progress(said + more)

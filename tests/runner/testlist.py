@@ -23,7 +23,7 @@ from watch import launcher
 LEVELS = ("tool", "bare", "host", "vm", "guest")
 # Settings are lists of words NAME=VALUE, and these are the separators of the words.
 SETTINGS = {"model": " ", "perfmon": ", ", "kargs": " ", "kvm": " ", "env": " "}
-COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run", "programs"} | set(SETTINGS)
+COMMON = {"vendors", "bases", "cpus", "limit", "memory", "vcpus", "ips", "run", "programs", "guest"} | set(SETTINGS)
 KEYS = {
     "name": {"name", "file", "groups", "selftest"} | COMMON,
     "group": {"group"} | COMMON,
@@ -42,6 +42,7 @@ VALUES = {
     "limit": (r"\d+(\.\d+)?", "a number of seconds"),
     "memory": (r"\d+", "a number of MiB"),
     "ips": (r"\d+", "a number of instructions"),
+    "guest": (r"\d+\.\d+", "a base"),
     "cpus": ("[12]", "1 or 2"),
     "vcpus": ("[12]", "1 or 2"),
     "run": ("named|turns", "named or turns"),

@@ -4,7 +4,7 @@
 import dataclasses
 import os
 
-from kvmpmu import Failed, PEER, TOP, following, known_bases
+from kvmpmu import Failed, PEER, TOP, following
 
 MEDIATED = "-mediated"
 
@@ -78,20 +78,22 @@ def kvm_params(name, vendor):
     return "kvm_%s.enable_mediated_pmu=1" % vendor if variant(name).mediated else ""
 
 
-def kernel_paths(name):
+def kernel_paths(name, guest=""):
     """Return the paths of the host's image, of the guest's, and of the modules in load order.
+
+    GUEST is the base or variant whose kernel guests boot, if not the host's.
 
     Raise Failed if one of them is not built.
     """
+    if guest:
+        host, _, modules = kernel_paths(name)
+        return host, kernel_paths(guest)[1], modules
     found = variant(name)
     host = os.path.join(TOP, found.kernel, found.image)
     place = os.path.join(TOP, found.modules)
     order = os.path.join(place, "order")
-    # A guest has the kernel of its host.  Beside mainline's, it has that of our newest base, so that
-    # guests of both have the same.
-    guest = os.path.join(found.kernel, "vmlinux") if "/debian-" in found.kernel else \
-        os.path.join("build", known_bases()[-1] if found.base == PEER else found.base, "obj/vmlinux")
-    guest = os.path.join(TOP, guest)
+    guest = os.path.join(TOP, found.kernel, "vmlinux") if "/debian-" in found.kernel else \
+        os.path.join(TOP, "build", found.base, "obj/vmlinux")
     if not all(os.path.exists(path) for path in (host, order, guest)):
         raise Failed("the kernel of base %s is not built" % name, following(found.how))
     with open(order) as lines:

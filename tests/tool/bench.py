@@ -104,6 +104,9 @@ def of_parts():
     left = [name for name, _ in bench.boots(bench.known_bases(), bench.VENDORS, bench.MODES) if name not in there]
     check(left == ["amd/%s-watchdog" % bench.known_bases()[-1]], "only what is missing is measured", left)
     check(not bench.load(True)["measured"], "--again measures all")
+    newest = bench.known_bases()[-1]
+    guests = {stanza["guest"] for _, stanza in bench.boots([newest], bench.VENDORS, bench.MODES + bench.PEERS) if "guest" in stanza}
+    check(guests == {newest}, "programs run in the same guest on all hosts", guests)
 
     base = bench.known_bases()[0]
     for what, name, work, target in (

@@ -212,6 +212,7 @@ def groups(place):
             ("a line without a key", line + 2, test + "nonsense\n"),
             ("a stanza of no kind", line, "\nfile: tests/rootfs/mark.c\nname: vm/more\n"),
             ("a limit in words", line + 2, test + "limit: long\n"),
+            ("a guest that is no base", line + 2, test + "guest: 6.12-debian\n"),
             ("a vendor that is not there", line + 2, test + "vendors: via\n"),
             ("a line that continues nothing", line, "\n\tnonsense\n")):
         put(path, GROUPS + more)

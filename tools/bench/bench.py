@@ -12,8 +12,9 @@ results are bench-CPU.json and index-CPU.html then.
 tests/vm/cost.c does the work, on the machine's default CPU of each vendor: exits of a guest with no
 counter enabled and with three, events that are put on a counter and taken off, samples, and so on.
 All kinds of vPMU do the same work, on hosts with nmi_watchdog=0 and one CPU, and with Debian's
-default, nmi_watchdog=1, and two CPUs.  With the latter, tools/bench/program.sh runs a program in a QEMU
-guest, by itself and under perf.  The kernel must be built: make bench does that.
+default, nmi_watchdog=1, and two CPUs.  With the latter, tools/bench/program.sh runs programs in a QEMU
+guest, by themselves and under perf.  That guest has our kernel of the base, on whichever host.  All
+kernels must be built: make bench does that.
 
 Results, in build/bench:
   bench.json    all figures, the versions of kernel and machine, and the CPU models
@@ -181,9 +182,10 @@ def _boots(bases, vendors, modes):
                         continue
                     yield "%s/%s%s" % (vendor, mode.on(base), kind), \
                         {"name": "vm/cost%s-%s" % (kind, vendor), "bases": mode.on(base), "vendors": vendor, **more}
+                guest = known_bases()[-1] if mode in PEERS else base
                 yield "%s/%s-program" % (vendor, mode.on(base)), \
-                    {"name": "guest/program%s-%s" % ("" if mode.watchdog else "-0", vendor), "file": "tools/bench/program.sh",
-                     "bases": mode.on(base), "programs": "/usr/bin/tcc", "vendors": vendor, **CLOCK,
+                    {"name": "guest/program%s-%s-%s" % ("" if mode.watchdog else "-0", guest, vendor), "bases": mode.on(base),
+                     "file": "tools/bench/program.sh", "guest": guest, "programs": "/usr/bin/tcc", "vendors": vendor, **CLOCK,
                      **(HOSTS["1"] if mode.watchdog else {"cpus": HOSTS["1"]["cpus"]}), **(METRICS if vendor == "intel" else {})}
             variant = base + "-stock"
             yield "%s/%s-none" % (vendor, variant), {"name": "vm/cost-none-" + vendor, "bases": variant, "vendors": vendor,
@@ -238,7 +240,7 @@ def run_programs(stanzas):
         with subprocess.Popen([os.path.join(TOP, "tests/runner/run.py"), "--list", path, "--logs", place], stdout=subprocess.PIPE,
                               stderr=sys.stderr, text=True) as runner:
             for line in runner.stdout:
-                passed = re.match(r"ok \d+ - (\w+)/([^/]+)/guest/program(?:-0)?-\w+$", line)
+                passed = re.match(r"ok \d+ - (\w+)/([^/]+)/guest/program[\w.-]*$", line)
                 if passed:
                     vendor, variant = passed.groups()
                     with open(glob.glob(os.path.join(place, variant, vendor + "-*", "truth"))[0]) as truth:
