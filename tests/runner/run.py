@@ -19,8 +19,8 @@ machine or guest goes down is ERROR, with the cause that the console shows.  The
 in a new boot.
 
 Tests that took more than half of their limit are named at the end, because a computer half as fast
-would end them.  Each failed test names its logs.  The last line is "N passed, N failed", with ", N skipped" if there
-are any.
+would end them.  Each failed test names its logs.  The last line is "N passed, N failed", with
+", N skipped" if there are any.
 
 Exit status: 0 all passed, 1 some failed, 2 wrong usage or something is missing (one line, and the
 next command), 130 interrupted.

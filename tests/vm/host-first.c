@@ -16,66 +16,16 @@
 /* CPUIDs until a guest gives up to see its counter count: some seconds. */
 #define PATIENCE	20000
 
-static struct {
-	uint64_t counted, truth;
-	unsigned int waited;
-} g;
-
-static uint32_t counter(void)
-{
-	return vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
-}
-
-static void begin(void)
-{
-	wrmsr(counter(), 0);
-	if (vm_seen.amd) {
-		wrmsr(MSR_F15H_PERF_CTL, 0xc2 | 1 << 16 | 1 << 17 | 1 << 22);
-	} else {
-		wrmsr(MSR_P6_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 22);
-		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
-	}
-}
-
-static void end(void)
-{
-	if (vm_seen.amd)
-		wrmsr(MSR_F15H_PERF_CTL, 0);
-	else
-		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
-}
-
-static void cpuid(void)
-{
-	uint32_t a = 0, b, c = 0, d;
-
-	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-}
-
-/* Branches of so many loops with a CPUID. */
-static void guest(void *exits)
-{
-	uint64_t truth, from;
-	uintptr_t i;
-
-	begin();
-	truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
-	from = rdmsr(counter());
-	for (i = 0; i < (uintptr_t)exits; i++)
-		cpuid();
-	g.counted = rdmsr(counter()) - from;
-	g.truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth;
-	end();
-}
+static unsigned int waited_for;
 
 /* Run until the counter counts. */
 static void guest_waits(void *unused)
 {
 	(void)unused;
-	begin();
-	for (g.waited = 0; g.waited < PATIENCE && !rdmsr(counter()); g.waited++)
-		cpuid();
-	end();
+	vm_count_begin();
+	for (waited_for = 0; waited_for < PATIENCE && !vm_count(); waited_for++)
+		vm_cpuid();
+	vm_count_end();
 }
 
 static void set(char value)
@@ -122,7 +72,7 @@ static uint64_t unseen(struct vm *vm, int fd, uintptr_t exits)
 		for (n = 0; n < 4; n++)
 			all -= mark_read(TRUTH_INSNS_HOST_KERNEL + n);
 		seen = perf_read(fd);
-		vm_call(vm, guest, (void *)exits);
+		vm_call(vm, vm_guest_counts, (void *)exits);
 		seen = perf_read(fd) - seen;
 		for (n = 0; n < 4; n++)
 			all += mark_read(TRUTH_INSNS_HOST_KERNEL + n);
@@ -140,13 +90,13 @@ int main(void)
 
 	vm_open(&vm);
 	vm_call(&vm, vm_guest_prepare, NULL);
-	vm_call(&vm, guest, (void *)MANY);
-	check_equal("no event: the guest", g.counted, g.truth, "it counts");
+	vm_call(&vm, vm_guest_counts, (void *)MANY);
+	check_equal("no event: the guest", vm_counted.counted, vm_counted.truth, "it counts");
 
 	fd = event();
 	few = unseen(&vm, fd, FEW);
 	many = unseen(&vm, fd, MANY);
-	check_equal("the guest first: the guest", g.counted, g.truth, "it counts");
+	check_equal("the guest first: the guest", vm_counted.counted, vm_counted.truth, "it counts");
 	check(many - few > 100 * (MANY - FEW), "the guest first: the event does not see %llu instructions of an exit",
 	      (unsigned long long)(many - few) / (MANY - FEW));
 
@@ -154,18 +104,18 @@ int main(void)
 	check(stood > MANY, "the guest first: turns in which it stood: %llu", (unsigned long long)stood);
 	waited = statistic(WAITS);
 	set('Y');
-	vm_call(&vm, guest, (void *)FEW);
+	vm_call(&vm, vm_guest_counts, (void *)FEW);
 	few = unseen(&vm, fd, FEW);
 	many = unseen(&vm, fd, MANY);
-	check_equal("the host first: the guest", g.counted, 0, "its counter stands");
+	check_equal("the host first: the guest", vm_counted.counted, 0, "its counter stands");
 	check_equal("the host first: what the event does not see of exits", many - few, 0, "nothing");
 	check_equal("the host first: turns in which it stood", statistic(STANDING) - stood, 0, "none");
 	check_equal("the host first: times that the vCPU has begun to wait", statistic(WAITS) - waited, 1, "once");
 	close(fd);
 	vm_call(&vm, guest_waits, NULL);
-	check(g.waited < PATIENCE, "the event is gone: the guest counts after %u exits", g.waited);
-	vm_call(&vm, guest, (void *)MANY);
-	check_equal("the event is gone: the guest", g.counted, g.truth, "it counts");
+	check(waited_for < PATIENCE, "the event is gone: the guest counts after %u exits", waited_for);
+	vm_call(&vm, vm_guest_counts, (void *)MANY);
+	check_equal("the event is gone: the guest", vm_counted.counted, vm_counted.truth, "it counts");
 
 	/* An event comes and goes while the guest runs. */
 	if (!fork()) {
@@ -176,16 +126,16 @@ int main(void)
 	}
 	usleep(50000);
 	vm_call(&vm, guest_waits, NULL);
-	check(g.waited > 100 && g.waited < PATIENCE, "the event ends meanwhile: the guest counts after %u exits", g.waited);
+	check(waited_for > 100 && waited_for < PATIENCE, "the event ends meanwhile: the guest counts after %u exits", waited_for);
 	must(wait(&status) > 0 && !status, "the other process ends");
 
 	/* The parameter changes while the event counts. */
 	fd = event();
-	vm_call(&vm, guest, (void *)FEW);
-	check_equal("the host first again: the guest", g.counted, 0, "its counter stands");
+	vm_call(&vm, vm_guest_counts, (void *)FEW);
+	check_equal("the host first again: the guest", vm_counted.counted, 0, "its counter stands");
 	set('N');
 	vm_call(&vm, guest_waits, NULL);
-	check(g.waited < PATIENCE, "the guest first again: it counts after %u exits", g.waited);
+	check(waited_for < PATIENCE, "the guest first again: it counts after %u exits", waited_for);
 	close(fd);
 	vm_close(&vm);
 	return check_done();

@@ -21,43 +21,6 @@ static struct {
 	unsigned int silent;
 } *shared;
 
-static struct {
-	uint64_t counted, truth;
-} g;
-
-static uint32_t counter(void)
-{
-	return vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
-}
-
-/* Branches of so many loops with a CPUID. */
-static void guest(void *exits)
-{
-	uint64_t truth, from;
-	uintptr_t i;
-
-	wrmsr(counter(), 0);
-	if (vm_seen.amd) {
-		wrmsr(MSR_F15H_PERF_CTL, 0xc2 | 1 << 16 | 1 << 17 | 1 << 22);
-	} else {
-		wrmsr(MSR_P6_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 22);
-		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
-	}
-	truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
-	from = rdmsr(counter());
-	for (i = 0; i < (uintptr_t)exits; i++) {
-		uint32_t a = 0, b, c = 0, d;
-
-		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-	}
-	g.counted = rdmsr(counter()) - from;
-	g.truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth;
-	if (vm_seen.amd)
-		wrmsr(MSR_F15H_PERF_CTL, 0);
-	else
-		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
-}
-
 /* Return whether samples come within a tenth of a second. */
 static bool samples(volatile struct perf_event_mmap_page *page)
 {
@@ -118,8 +81,8 @@ int main(void)
 	if (!fork())
 		host();
 	while (!shared->done) {
-		vm_call(&vm, guest, (void *)EXITS);
-		wrong += g.counted != g.truth;
+		vm_call(&vm, vm_guest_counts, (void *)EXITS);
+		wrong += vm_counted.counted != vm_counted.truth;
 	}
 	must(wait(&status) > 0 && !status, "the other process ends");
 	check_equal("rounds in which the event fell silent", shared->silent, 0, "none");

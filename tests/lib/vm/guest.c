@@ -81,11 +81,8 @@ void vm_guest_exits(void *n)
 	uintptr_t i;
 
 	vm_guest_wake();
-	for (i = 0; i < (uintptr_t)n; i++) {
-		uint32_t a = 0, b, c = 0, d;
-
-		asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
-	}
+	for (i = 0; i < (uintptr_t)n; i++)
+		vm_cpuid();
 }
 
 void vm_guest_region(void *argument)
@@ -123,4 +120,50 @@ void vm_guest_region(void *argument)
 				wrmsr(MSR_P6_EVNTSEL0 + s->counter[i].index, 0);
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 	}
+}
+
+struct vm_counted vm_counted;
+
+static uint32_t first_counter(void)
+{
+	return vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
+}
+
+void vm_count_begin(void)
+{
+	wrmsr(first_counter(), 0);
+	if (vm_seen.amd) {
+		wrmsr(MSR_F15H_PERF_CTL, 0xc2 | 1 << 16 | 1 << 17 | 1 << 22);
+	} else {
+		wrmsr(MSR_P6_EVNTSEL0, 0xc4 | 1 << 16 | 1 << 17 | 1 << 22);
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 1);
+	}
+}
+
+uint64_t vm_count(void)
+{
+	return rdmsr(first_counter());
+}
+
+void vm_count_end(void)
+{
+	if (vm_seen.amd)
+		wrmsr(MSR_F15H_PERF_CTL, 0);
+	else
+		wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+}
+
+void vm_guest_counts(void *exits)
+{
+	uint64_t truth, from;
+	uintptr_t i;
+
+	vm_count_begin();
+	truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL);
+	from = vm_count();
+	for (i = 0; i < (uintptr_t)exits; i++)
+		vm_cpuid();
+	vm_counted.counted = vm_count() - from;
+	vm_counted.truth = mark_read(TRUTH_BRANCHES_GUEST_KERNEL) - truth;
+	vm_count_end();
 }

@@ -155,6 +155,28 @@ void vm_region_asm(struct vm_frame *frame);
  */
 void vm_guest_prepare(void *unused);
 
+/*
+ * A guest that counts branches on its first counter, in the kernel.  vm_guest_counts() does so in as
+ * many loops with a CPUID as its argument says, and leaves what it has counted and the machine's count.
+ */
+struct vm_counted {
+	uint64_t counted, truth;
+};
+
+extern struct vm_counted vm_counted;
+
+void vm_count_begin(void);
+uint64_t vm_count(void);
+void vm_count_end(void);
+void vm_guest_counts(void *exits);
+
+static inline void vm_cpuid(void)
+{
+	uint32_t a = 0, b, c = 0, d;
+
+	asm volatile("cpuid" : "+a" (a), "=b" (b), "+c" (c), "=d" (d) : : "memory");
+}
+
 /* Enable a selector that counts in no mode, so that KVM loads a mediated vCPU's PMU. */
 void vm_guest_wake(void);
 
