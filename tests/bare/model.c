@@ -17,14 +17,14 @@ static const struct {
 	 * counters, freeze
 	 */
 	u32 capabilities, fields, any;
-	bool saves;
+	bool saves, aborts;
 } cpus[] = {
-	{ 0x50657, "Cascade Lake", 0x07300404, 0, 0, 0x603, 0x3000, 0, 1, false },
-	{ 0x606a6, "Ice Lake-SP", 0x08300805, 0, 0xf, 0x8604, 0xb000, 4, 0, false },
-	{ 0x806f8, "Sapphire Rapids", 0x08300805, 0, 0xf, 0x8604, 0xb000, 8, 0, true },
-	{ 0xa00f11, "Zen 3", 0, 0, 0x11800000, 0, 4, 6, 0, false },
-	{ 0xa10f11, "Zen 4", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false },
-	{ 0xb00f21, "Zen 5", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false },
+	{ 0x50654, "Skylake-SP", 0x07300404, 0, 0, 0x603, 0x3000, 0, 1, false, true },
+	{ 0x606a6, "Ice Lake-SP", 0x08300805, 0, 0xf, 0x8604, 0xb000, 4, 0, false, false },
+	{ 0x806f8, "Sapphire Rapids", 0x08300805, 0, 0xf, 0x8604, 0xb000, 8, 0, true, false },
+	{ 0xa00f11, "Zen 3", 0, 0, 0x11800000, 0, 4, 6, 0, false, false },
+	{ 0xa10f11, "Zen 4", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false },
+	{ 0xb00f21, "Zen 5", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false },
 };
 
 static void intel(int i)
@@ -53,6 +53,9 @@ static void intel(int i)
 		is(writable_bits(MSR_PERF_METRICS), cpus[i].fields == 8 ? ~0ul : BIT(32) - 1,
 		   "PERF_METRICS: its fields");
 	is(rdpmc_safe(RDPMC_METRICS, &v) == 0, metrics != 0, "PERF_METRICS by RDPMC");
+	is(cpuid(7).edx >> 13 & 1, cpus[i].aborts, "CPUID.7:EDX, transactions can be made to abort");
+	if (cpus[i].aborts)
+		is(writable_bits(MSR_TSX_FORCE_ABORT), 1, "IA32_TSX_FORCE_ABORT: its bits");
 	is(!!(rdmsr(0x483) >> 32 & EXIT_SAVE_GLOBAL_CTRL), cpus[i].saves, "VM-exits that save the global control");
 }
 

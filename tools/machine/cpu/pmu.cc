@@ -43,6 +43,7 @@ const Bit64u BX_PMU_MASK = BX_CONST64(0x0000ffffffffffff);
 // access to an absent counter raises #GP even if Bochs ignores unknown MSRs.
 enum {
   BX_PMU_MSR_PMC0             = 0x0c1,  // to 0x0cc
+  BX_PMU_MSR_TSX_FORCE_ABORT  = 0x10f,
   BX_PMU_MSR_EVTSEL0          = 0x186,  // to 0x195
   BX_PMU_MSR_MISC_ENABLE      = 0x1a0,
   BX_PMU_MSR_DEBUGCTL         = 0x1d9,
@@ -155,13 +156,13 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   exits_other = 0;
   ips = nmi_delay = 0;
   save_ctrl = freeze_smm = guest_only = true;
-  any_thread = freeze_pmc = false;
+  any_thread = force_abort = freeze_pmc = false;
   metrics = num_nb = num_l3 = signature = 0;
   memset(metric_field, 0, sizeof(metric_field));
   memset(metric_slots, 0, sizeof(metric_slots));
   memset(metric_last, 0, sizeof(metric_last));
   metric_base = 0;
-  fixed_ctrl = global_ctrl = global_status = debugctl = misc_enable = 0;
+  fixed_ctrl = global_ctrl = global_status = debugctl = misc_enable = tsx_force_abort = 0;
   user = guest = smm = smm_frozen = smm_guest = false;
   smi_at = BX_MAX_BIT64U;
   for (unsigned n=0; n < BX_PMU_NMIS; n++) nmi_at[n] = BX_MAX_BIT64U;
@@ -189,6 +190,7 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
   guest_only = SIM->get_param_bool(BXPN_PERFMON_GUEST_ONLY)->get();
   nmi_delay = SIM->get_param_num(BXPN_PERFMON_NMI_DELAY)->get();
   any_thread = SIM->get_param_bool(BXPN_PERFMON_ANY_THREAD)->get();
+  force_abort = SIM->get_param_bool(BXPN_PERFMON_FORCE_ABORT)->get();
   freeze_pmc = SIM->get_param_bool(BXPN_PERFMON_FREEZE_PMC)->get();
   metrics = SIM->get_param_num(BXPN_PERFMON_METRICS)->get();
   num_nb = SIM->get_param_num(BXPN_PERFMON_NORTHBRIDGE)->get();
@@ -203,7 +205,7 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
     if (version > 2) version = 2;
     num_gp = BX_PMU_GP_AMD;
     num_fixed = metrics = 0;
-    any_thread = false;
+    any_thread = force_abort = false;
     if (version < 2) freeze_pmc = false;
     if (! version) num_nb = num_l3 = 0;
   }
@@ -238,6 +240,7 @@ void bx_pmu_c::reset(unsigned type)
   memset(evtsel, 0, sizeof(evtsel));
   fixed_ctrl = global_status = debugctl = 0;
   misc_enable = BX_PMU_MISC_FAST_STRINGS;
+  tsx_force_abort = 0;
   global_ctrl = has_global_ctrl() ? gp_mask() : 0;
   memset(metric_field, 0, sizeof(metric_field));
   memset(metric_slots, 0, sizeof(metric_slots));
@@ -280,6 +283,7 @@ void bx_pmu_c::register_state(bx_param_c *parent)
   BXRS_HEX_PARAM_FIELD(pmu, global_status, global_status);
   BXRS_HEX_PARAM_FIELD(pmu, debugctl, debugctl);
   BXRS_HEX_PARAM_FIELD(pmu, misc_enable, misc_enable);
+  BXRS_HEX_PARAM_FIELD(pmu, tsx_force_abort, tsx_force_abort);
   BXRS_PARAM_BOOL(pmu, user, user);
   BXRS_PARAM_BOOL(pmu, guest, guest);
   BXRS_PARAM_BOOL(pmu, smm, smm);
@@ -1100,6 +1104,8 @@ bool bx_pmu_c::owns_msr(Bit32u index) const
   }
 
   switch(index) {
+  case BX_PMU_MSR_TSX_FORCE_ABORT:
+    return force_abort;
   case BX_PMU_MSR_MISC_ENABLE:
   case BX_PMU_MSR_DEBUGCTL:
   case BX_PMU_MSR_METRICS:
@@ -1164,6 +1170,9 @@ bool bx_pmu_c::rdmsr_intel(Bit32u index, Bit64u *val)
   switch(index) {
   case BX_PMU_MSR_MISC_ENABLE:
     *val = misc_enable | BX_PMU_MISC_NO_BTS_PEBS | (present() ? BX_PMU_MISC_PERFMON : 0);
+    return true;
+  case BX_PMU_MSR_TSX_FORCE_ABORT:
+    *val = tsx_force_abort;
     return true;
   case BX_PMU_MSR_DEBUGCTL:
     *val = debugctl;
@@ -1241,6 +1250,10 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   switch(index) {
   case BX_PMU_MSR_MISC_ENABLE:
     misc_enable = val & ~BX_PMU_MISC_READ_ONLY;
+    return true;
+  case BX_PMU_MSR_TSX_FORCE_ABORT:
+    if (val & ~BX_CONST64(1)) return false;
+    tsx_force_abort = val;
     return true;
   case BX_PMU_MSR_DEBUGCTL:
     if (val & ~BX_PMU_DEBUGCTL_VALID) return false;
@@ -1492,6 +1505,12 @@ void bx_pmu_c::cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf
     if (signature) leaf->eax = signature;
     leaf->ecx &= ~BX_CPUID_STD1_ECX_PDCM;
     if (! amd && version >= 2) leaf->ecx |= BX_CPUID_STD1_ECX_PDCM;
+    break;
+
+  case 0x00000007:
+    if (amd || subfunction) break;
+    leaf->edx &= ~(1 << 13);
+    if (force_abort) leaf->edx |= 1 << 13;
     break;
 
   case 0x0000000A:

@@ -161,6 +161,7 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   bool   freeze_smm;                    // Intel: IA32_DEBUGCTL.FREEZE_WHILE_SMM
   bool   guest_only;                    // AMD: selectors keep guest-only and host-only
   bool   any_thread;                    // Intel: AnyThread can be set
+  bool   force_abort;                   // Intel: IA32_TSX_FORCE_ABORT is there
   bool   freeze_pmc;                    // AMD: LbrAndPmcFreeze
   unsigned metrics;                     // Intel: levels of PERF_METRICS
   unsigned num_nb, num_l3;              // AMD: counters that CPUs share
@@ -176,6 +177,7 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   Bit64u global_status;
   Bit64u debugctl;                      // the freeze bits of IA32_DEBUGCTL
   Bit64u misc_enable;
+  Bit64u tsx_force_abort;
 
   // PERF_METRICS: the fields when it or fixed counter 3 was last written, the value of
   // that counter then, and the slots since then
