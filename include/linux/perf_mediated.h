@@ -45,6 +45,8 @@ struct perf_mediated_ops {
 DECLARE_STATIC_KEY_FALSE(perf_mediated_used);
 /* An enum perf_pmu_owner. */
 DECLARE_PER_CPU(u8, perf_pmu_owner);
+/* The number of PMUs that are disabled on this CPU for a guest's turn. */
+DECLARE_PER_CPU(u8, perf_pmus_held);
 
 int perf_create_mediated_pmu(void);
 void perf_release_mediated_pmu(void);
@@ -70,9 +72,23 @@ static __always_inline bool perf_guest_has_pmu(void)
 	       __this_cpu_read(perf_pmu_owner) != PERF_PMU_HOST;
 }
 
+/*
+ * Is this CPU's PMU on its way to a guest, the guest's, or on its way back?  What enables
+ * it before perf_take_pmu_from_guest() does would undo what has been done by then.
+ */
+static __always_inline bool perf_pmu_is_held(void)
+{
+	return static_branch_unlikely(&perf_mediated_used) && __this_cpu_read(perf_pmus_held);
+}
+
 #else
 
 static __always_inline bool perf_guest_has_pmu(void)
+{
+	return false;
+}
+
+static __always_inline bool perf_pmu_is_held(void)
 {
 	return false;
 }

@@ -22,8 +22,7 @@ static const struct perf_mediated_ops __rcu *mediated_ops;
 DEFINE_PER_CPU(u8, perf_pmu_owner);
 /* An enum perf_host_events: the host's events that are stopped for the guest's turn. */
 static DEFINE_PER_CPU(u8, host_events);
-/* The number of mediated_pmus[] that are disabled on this CPU during the guest's turn. */
-static DEFINE_PER_CPU(u8, nr_held);
+DEFINE_PER_CPU(u8, perf_pmus_held);
 
 unsigned int perf_mediated_nr_pmus(void)
 {
@@ -102,9 +101,9 @@ bool perf_give_pmu_to_guest(void)
 	 * perf_pmu_disable() nests: what core.c enables after this, here or in an
 	 * interrupt while the PMU is parked, does not reach the driver.
 	 */
+	__this_cpu_write(perf_pmus_held, nr);
 	for (i = 0; i < nr; i++)
 		perf_pmu_disable(mediated_pmus[i]);
-	__this_cpu_write(nr_held, nr);
 
 	if (events != PERF_HOST_NONE)
 		perf_mediated_wait_for_pmi();
@@ -147,7 +146,7 @@ void perf_mediated_watchdog_beat(void)
 void perf_take_pmu_from_guest(void)
 {
 	enum perf_host_events events = __this_cpu_read(host_events);
-	unsigned int nr = __this_cpu_read(nr_held), i;
+	unsigned int nr = __this_cpu_read(perf_pmus_held), i;
 
 	lockdep_assert_irqs_disabled();
 
@@ -160,7 +159,7 @@ void perf_take_pmu_from_guest(void)
 		perf_mediated_start_events(mediated_pmus[i]);
 	__this_cpu_write(host_events, PERF_HOST_NONE);
 
-	__this_cpu_write(nr_held, 0);
+	__this_cpu_write(perf_pmus_held, 0);
 	for (i = nr; i > 0; i--)
 		perf_pmu_enable(mediated_pmus[i - 1]);
 

@@ -49,16 +49,21 @@ enum perf_host_events perf_mediated_host_events(struct pmu *pmu, enum perf_host_
 
 /*
  * An event that was stopped already, as a throttled one is, stays stopped after the
- * guest's turn.  The guest will have used its counter, so take the count now, and have
- * whoever starts the event reload the counter.
+ * guest's turn.  The guest will have used its counter, so take the count now, tell tasks
+ * that read it by RDPMC, and have whoever starts the event reload the counter.  Not every
+ * driver clears PERF_HES_LOST when it starts an event.
  */
 static void stop_event(struct perf_event *event)
 {
 	bool stopped = event->hw.state & PERF_HES_STOPPED;
 
 	event->pmu->stop(event, PERF_EF_UPDATE);
-	if (stopped)
+	if (!stopped) {
+		event->hw.state &= ~PERF_HES_LOST;
+	} else if (!(event->hw.state & PERF_HES_LOST)) {
 		event->hw.state |= PERF_HES_LOST;
+		perf_event_update_userpage(event);
+	}
 }
 
 static void start_event(struct perf_event *event)

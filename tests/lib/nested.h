@@ -77,6 +77,9 @@ void nested_hypervisor_for(void *code);
  */
 void nested_enter(void (*function)(void));
 
+/* Run another function in the same L2, and change nothing else of it. */
+void nested_reenter(void (*function)(void));
+
 /*
  * The number of instructions that KVM emulates for an RDMSR or WRMSR of L1: of a counter or global
  * register, which a guest with a mediated vPMU accesses itself, and of any other MSR.

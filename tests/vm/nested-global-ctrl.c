@@ -109,6 +109,63 @@ static void global(void)
 		}
 }
 
+#define L2_FS	0x123456000
+
+static uint64_t l2_fs;
+
+static void l2_begin(void)
+{
+	wrmsr(MSR_FS_BASE, L2_FS);
+}
+
+static void l2_enable(void)
+{
+	l2_fs = rdmsr(MSR_FS_BASE);
+	wrmsr(toggle.global, 1);
+}
+
+static void l2_disable(void)
+{
+	wrmsr(toggle.global, 0);
+}
+
+static void l1_begin(void *unused)
+{
+	uint32_t selector = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0;
+	unsigned int i;
+
+	(void)unused;
+	wrmsr(toggle.global, 0);
+	wrmsr(selector, 0);
+	for (i = 0; i < 100; i++)
+		vm_cpuid();
+	nested_enter(l2_begin);
+	wrmsr(selector, 0x4200c0);
+	nested_reenter(l2_enable);
+	toggle.control[0] = rdmsr(toggle.global);
+	nested_reenter(l2_disable);
+	toggle.control[1] = rdmsr(toggle.global);
+	wrmsr(selector, 0);
+}
+
+/*
+ * The vCPU counts nothing when L1 makes L2, so KVM need not give it the PMU.  L1 then counts, and
+ * enters the same L2, of which nothing else may change.
+ */
+static void begin(void)
+{
+	nested_defaults();
+	memset(&toggle, 0, sizeof(toggle));
+	toggle.global = vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
+	vm_call(&nested.vm, nested_prepare, NULL);
+	vm_call(&nested.vm, l1_begin, NULL);
+	snprintf(nested.name, sizeof(nested.name), "L1 begins to count after its first entry%s",
+		 nested.beside ? ", beside the host's event" : "");
+	check_equal(nested.name, toggle.control[0], 1, "L2 has enabled it");
+	check_equal("L2's base of FS", l2_fs, L2_FS, "as L2 has left it");
+	check_equal("and when L2 disables it", toggle.control[1], 0, "in L1, too");
+}
+
 /* VMX: counter 0 and the global control. */
 static void control(void)
 {
@@ -174,8 +231,10 @@ int main(void)
 	nested_open();
 	check_equal("there is a global control", nested.has_control,
 		    !vm_seen.amd || vm_seen.offers_v2, "AMD: if KVM offers PerfMonV2");
-	if (nested.has_control)
+	if (nested.has_control) {
+		nested_run(begin);
 		nested_run(global);
+	}
 	if (!vm_seen.amd)
 		nested_run(control);
 	return nested_close();

@@ -56,7 +56,8 @@ static DEFINE_PER_CPU(bool, host_overflow);
  * Called with the PMU disabled, before its events are stopped for a guest's turn.  A
  * counter may have overflowed just before, and its PMI be on its way.  The handler makes
  * a sample of it as long as the event is not stopped.  AMD's driver waits itself, for each
- * event that it stops.  The overflow of PEBS is a record, which has no PMI of its own.
+ * event that it stops.  The overflow of PEBS is a record, which has no PMI of its own: the
+ * PMI is that of a full buffer.
  */
 void perf_mediated_wait_for_pmi(void)
 {
@@ -68,7 +69,9 @@ void perf_mediated_wait_for_pmi(void)
 		return;
 
 	bitmap_to_arr64(&counters, cpuc->active_mask, X86_PMC_IDX_MAX);
-	counters &= GENMASK_ULL(INTEL_PMC_IDX_METRIC_BASE - 1, 0) & ~cpuc->pebs_enabled;
+	counters &= GENMASK_ULL(INTEL_PMC_IDX_METRIC_BASE - 1, 0) &
+		    ~(cpuc->pebs_enabled & x86_pmu.pebs_capable);
+	counters |= GLOBAL_STATUS_BUFFER_OVF;
 	for (i = 0; i < PMI_TIME; i++) {
 		rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
 		if (!(status & counters))
@@ -142,7 +145,8 @@ EXPORT_SYMBOL_GPL(perf_used_counters);
  *
  * From now on the NMI handler does not touch the PMU.  Counters of host events that were
  * closed are zeroed: the guest may have fewer counters than there are, and the caller
- * loads only the guest's.
+ * loads only the guest's.  On Intel's CPUs whose transactions use counter 3, these abort
+ * until perf is enabled again.
  *
  * Return: perf_used_counters(); 0 for a repeated call.
  */
@@ -160,6 +164,7 @@ u64 perf_route_pmi_to_guest(u32 lvtpc)
 	if (!__this_cpu_read(perf_guest_lvtpc)) {
 		x86_pmu_clear_dirty(cpuc);
 		used = perf_used_counters();
+		intel_pmu_keep_counter3();
 		expect_host_nmis();
 		__this_cpu_write(perf_guest_lvtpc, true);
 		barrier();

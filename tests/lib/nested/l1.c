@@ -145,22 +145,38 @@ void nested_prepare(void *unused)
 	}
 }
 
-void nested_enter(void (*function)(void))
+static void enter(void (*function)(void), void (*vmx)(void))
 {
 	uint64_t reason;
 
 	nested_regs[NESTED_RDI] = (uint64_t)function;
 	if (vm_seen.amd) {
-		fill_vmcb();
 		nested_vmrun();
 		reason = VMCB_FIELD(nested_vmcb, uint64_t, VMCB_EXIT_CODE);
 		asm volatile("stgi" : : : "memory");
 	} else {
-		fill_vmcs();
-		nested_launch();
+		vmx();
 		reason = vmread(EXIT_REASON);
 	}
 	nested_failed += reason != (vm_seen.amd ? SVM_CALL : VMX_CALL);
+}
+
+void nested_enter(void (*function)(void))
+{
+	if (vm_seen.amd)
+		fill_vmcb();
+	else
+		fill_vmcs();
+	enter(function, nested_launch);
+}
+
+void nested_reenter(void (*function)(void))
+{
+	if (vm_seen.amd)
+		VMCB_FIELD(nested_vmcb, uint64_t, VMCB_RIP) = (uint64_t)nested_svm_l2;
+	else
+		vmwrite(GUEST_RIP, (uint64_t)nested_vmx_l2);
+	enter(function, nested_resume);
 }
 
 /* VMX: an NMI caused a VM-exit.  Do what its handler would; the IRET unblocks NMIs. */

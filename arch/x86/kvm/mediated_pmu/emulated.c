@@ -51,9 +51,14 @@ void kvm_mediated_pmu_count_emulated(struct kvm_vcpu *vcpu, enum kvm_pmu_emulate
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	unsigned long flags;
 	u64 counters;
+	int idx;
 
-	if (kvm_test_request(KVM_REQ_PMU, vcpu))
+	if (kvm_test_request(KVM_REQ_PMU, vcpu)) {
+		/* For the event filter.  Fast paths are outside of the vCPU's own section. */
+		idx = srcu_read_lock(&vcpu->kvm->srcu);
 		kvm_pmu_reprogram_pending(vcpu);
+		srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	}
 
 	counters = *(u64 *)kvm_pmu_emulating(vcpu, event);
 	if (!counters)

@@ -30,17 +30,18 @@ void __kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu)
 	local_irq_restore(flags);
 }
 
+/* In one piece: perf may reclaim the PMU, and the status then is in memory only. */
 void __kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits, bool set)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 bits_hw = kvm_mediated_pmu_guest_status(pmu, bits);
 	unsigned long flags;
 
-	bits = kvm_mediated_pmu_guest_status(pmu, bits);
-
 	local_irq_save(flags);
-	if (bits && pmu->mediated.loaded)
+	pmu->global_status = set ? pmu->global_status | bits : pmu->global_status & ~bits;
+	if (bits_hw && pmu->mediated.loaded)
 		wrmsrl(set ? kvm_mediated_pmu_regs.global_status_set :
-			     kvm_mediated_pmu_regs.global_status_clear, bits);
+			     kvm_mediated_pmu_regs.global_status_clear, bits_hw);
 	local_irq_restore(flags);
 }
 

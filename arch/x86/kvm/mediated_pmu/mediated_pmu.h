@@ -157,12 +157,15 @@ static __always_inline void kvm_mediated_pmu_sync_status(struct kvm_vcpu *vcpu)
 		__kvm_mediated_pmu_sync_status(vcpu);
 }
 
-/* Set or clear bits of the status in its register, too. */
-static __always_inline void kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits,
+/* Set or clear bits of the status.  Return: false, nothing was done without a mediated vPMU. */
+static __always_inline bool kvm_mediated_pmu_change_status(struct kvm_vcpu *vcpu, u64 bits,
 							   bool set)
 {
-	if (kvm_vcpu_has_mediated_pmu(vcpu))
-		__kvm_mediated_pmu_change_status(vcpu, bits, set);
+	if (!kvm_vcpu_has_mediated_pmu(vcpu))
+		return false;
+
+	__kvm_mediated_pmu_change_status(vcpu, bits, set);
+	return true;
 }
 
 /* The vCPU is scheduled out, or its thread returns to userspace. */

@@ -33,7 +33,6 @@ fastpath_t kvm_mediated_pmu_rdpmc(struct kvm_vcpu *vcpu)
 
 	kvm_rax_write(vcpu, (u32)data);
 	kvm_rdx_write(vcpu, data >> 32);
-	/* No request is pending, so the event filter is not looked at: SRCU is not needed. */
 	if (!kvm_skip_emulated_instruction(vcpu))
 		return EXIT_FASTPATH_EXIT_USERSPACE;
 

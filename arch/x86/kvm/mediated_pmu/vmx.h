@@ -17,8 +17,9 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 #define VMX_MEDIATED_PMU_NR_MSRS	(2 * KVM_MAX_NR_INTEL_GP_COUNTERS +	\
 					 KVM_MAX_NR_INTEL_FIXED_COUTNERS + 4)
 u32 vmx_mediated_pmu_msr(unsigned int i);
-bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
+void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx);
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx);
+void __vmx_mediated_pmu_enter_l2(struct vcpu_vmx *vmx);
 bool vmx_mediated_pmu_rdpmc(struct vcpu_vmx *vmx);
 
 /*
@@ -28,7 +29,11 @@ bool vmx_mediated_pmu_rdpmc(struct vcpu_vmx *vmx);
  */
 static __always_inline bool vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 {
-	return kvm_vcpu_has_mediated_pmu(&vmx->vcpu) && __vmx_mediated_pmu_entry(vmx);
+	if (!kvm_vcpu_has_mediated_pmu(&vmx->vcpu))
+		return false;
+
+	__vmx_mediated_pmu_entry(vmx);
+	return true;
 }
 
 /* After VM-exit, which has saved the global control. */
@@ -36,6 +41,13 @@ static __always_inline void vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)
 {
 	if (kvm_mediated_pmu_switches(&vmx->vcpu))
 		__vmx_mediated_pmu_exited(vmx);
+}
+
+/* vmcs02 is loaded, and gets what an entry into L2 needs. */
+static __always_inline void vmx_mediated_pmu_enter_l2(struct vcpu_vmx *vmx)
+{
+	if (kvm_vcpu_has_mediated_pmu(&vmx->vcpu))
+		__vmx_mediated_pmu_enter_l2(vmx);
 }
 
 /* vmcs01 has been loaded, after L2 or after an entry into L2 that failed. */

@@ -21,9 +21,6 @@
 /* In IA32_PERF_CAPABILITIES; the base has no name for it either. */
 #define PMU_CAP_SMM_FREEZE	BIT_ULL(12)
 
-/* No value of the global control: what the VMCS has may have been changed by perf's way. */
-#define CTRL_UNKNOWN	(~0ULL)
-
 /* The place of the global control in the list of MSRs to store: the first one. */
 #define STORE_SLOT	0
 
@@ -78,6 +75,13 @@ static void set_store_list(struct vcpu_vmx *vmx, bool active)
 	vmcs_write32(VM_EXIT_MSR_STORE_COUNT, is_guest_mode(&vmx->vcpu) ? store->nr : active);
 }
 
+/* Before an entry into L2.  The list may have changed while the VMCS of L1 was loaded. */
+void __vmx_mediated_pmu_enter_l2(struct vcpu_vmx *vmx)
+{
+	if (!exit_saves_ctrl())
+		vmcs_write32(VM_EXIT_MSR_STORE_COUNT, vmx->msr_autostore.guest.nr);
+}
+
 /* Set the controls of the VMCS that is loaded. */
 void vmx_mediated_pmu_set_controls(struct kvm_vcpu *vcpu)
 {
@@ -107,7 +111,7 @@ void vmx_mediated_pmu_set_controls(struct kvm_vcpu *vcpu)
 	vmx_guest_debugctl_write(vcpu, vmx_guest_debugctl_read());
 }
 
-bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
+void __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
 	struct loaded_vmcs *vmcs = vmx->loaded_vmcs;
@@ -117,14 +121,11 @@ bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 
 	if (!pmu->mediated.switches) {
 		/*
-		 * Host events that exclude guests; without PEBS that is the global control.
-		 * On a host whose guests could have PEBS, perf looks at the vPMU.
+		 * Host events that exclude guests.  The first one is the global control,
+		 * which also keeps PEBS out of the guest, see perf_check_mediated_pmu().
+		 * The others are for guests that have PEBS.
 		 */
 		msrs = perf_guest_get_msrs(&nr, pmu);
-		if (nr != 1) {
-			vmcs->perf_global_ctrl = CTRL_UNKNOWN;
-			return false;
-		}
 		guest = msrs->guest;
 		host = msrs->host;
 	} else {
@@ -135,13 +136,12 @@ bool __vmx_mediated_pmu_entry(struct vcpu_vmx *vmx)
 	}
 
 	if (vmcs->perf_global_ctrl == guest && vmcs->perf_global_ctrl_host == host)
-		return true;
+		return;
 
 	vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, guest);
 	vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, host);
 	vmcs->perf_global_ctrl = guest;
 	vmcs->perf_global_ctrl_host = host;
-	return true;
 }
 
 void __vmx_mediated_pmu_exited(struct vcpu_vmx *vmx)

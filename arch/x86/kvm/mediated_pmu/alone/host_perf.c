@@ -143,6 +143,7 @@ struct in_use {
  * @known: interrupts_seen() at the end of the last turn, if @trusted.  Perf has not run since
  *	if that has not changed: the vCPU's thread has not left the CPU
  * @trusted: see @known
+ * @aborts: transactions abort for the guest's sake, see keep_counter3()
  * @stay: the counters whose selectors, the guest's, stay on after the turn
  * @guest_status: the status that the first NMI handler has hidden
  * @guest_ctrl: the same for the global control, where the register holds the guest's
@@ -164,6 +165,7 @@ struct turn {
 	bool		untouched;
 	bool		trusted;
 	bool		nmi_is_hosts;
+	bool		aborts;
 	unsigned int	known;
 	struct in_use	use;
 	u64		ctrl;
@@ -527,6 +529,37 @@ static void begin_beside(struct turn *t)
 	stop_host(t, nmis);
 }
 
+/*
+ * Transactions of some CPUs use general counter 3, unless they are made to abort.  Perf does
+ * that while it has an event there.  The counter may hold a guest's value until
+ * perf_end_copies().
+ */
+static void keep_counter3(struct turn *t)
+{
+	u64 value;
+
+	if (!boot_cpu_has(X86_FEATURE_TSX_FORCE_ABORT))
+		return;
+
+	value = pmu_rdmsr(MSR_TSX_FORCE_ABORT);
+	if (value & MSR_TFA_RTM_FORCE_ABORT)
+		return;
+
+	pmu_wrmsr(MSR_TSX_FORCE_ABORT, value | MSR_TFA_RTM_FORCE_ABORT);
+	t->aborts = true;
+}
+
+static void let_go_of_counter3(struct turn *t)
+{
+	if (!t->aborts)
+		return;
+
+	t->aborts = false;
+	if (!(perf_used_counters() & BIT_ULL(3)))
+		pmu_wrmsr(MSR_TSX_FORCE_ABORT,
+			  pmu_rdmsr(MSR_TSX_FORCE_ABORT) & ~MSR_TFA_RTM_FORCE_ABORT);
+}
+
 /**
  * perf_give_pmu_to_guest - begin a guest's turn on this CPU
  *
@@ -548,6 +581,7 @@ bool perf_give_pmu_to_guest(void)
 	else
 		begin_idle(t);
 	t->stay = 0;
+	keep_counter3(t);
 
 	return false;
 }
@@ -697,6 +731,7 @@ void perf_end_copies(void)
 
 	t->trusted = false;
 	t->stay = 0;
+	let_go_of_counter3(t);
 	if (!t->left)
 		return;
 
