@@ -18,13 +18,14 @@ static const struct {
 	 */
 	u32 capabilities, fields, any;
 	bool saves, aborts;
+	u32 microcode;
 } cpus[] = {
-	{ 0x50654, "Skylake-SP", 0x07300404, 0, 0, 0x603, 0x3000, 0, 1, false, true },
-	{ 0x606a6, "Ice Lake-SP", 0x08300805, 0, 0xf, 0x8604, 0xb000, 4, 0, false, false },
-	{ 0x806f8, "Sapphire Rapids", 0x08300805, 0, 0xf, 0x8604, 0xb000, 8, 0, true, false },
-	{ 0xa00f11, "Zen 3", 0, 0, 0x11800000, 0, 4, 6, 0, false, false },
-	{ 0xa10f11, "Zen 4", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false },
-	{ 0xb00f21, "Zen 5", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false },
+	{ 0x50654, "Skylake-SP", 0x07300404, 0, 0, 0x603, 0x3000, 0, 1, false, true, 0x2007006 },
+	{ 0x606a6, "Ice Lake-SP", 0x08300805, 0, 0xf, 0x8604, 0xb000, 4, 0, false, false, 0 },
+	{ 0x806f8, "Sapphire Rapids", 0x08300805, 0, 0xf, 0x8604, 0xb000, 8, 0, true, false, 0 },
+	{ 0xa00f11, "Zen 3", 0, 0, 0x11800000, 0, 4, 6, 0, false, false, 0 },
+	{ 0xa10f11, "Zen 4", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false, 0 },
+	{ 0xb00f21, "Zen 5", 5, 0x4006, 0x11800000, 0, 16, 6, 1, false, false, 0 },
 };
 
 static void intel(int i)
@@ -56,6 +57,8 @@ static void intel(int i)
 	is(cpuid(7).edx >> 13 & 1, cpus[i].aborts, "CPUID.7:EDX, transactions can be made to abort");
 	if (cpus[i].aborts)
 		is(writable_bits(MSR_TSX_FORCE_ABORT), 1, "IA32_TSX_FORCE_ABORT: its bits");
+	if (cpus[i].microcode)
+		is(rdmsr(MSR_IA32_UCODE_REV) >> 32, cpus[i].microcode, "IA32_BIOS_SIGN_ID");
 	is(!!(rdmsr(0x483) >> 32 & EXIT_SAVE_GLOBAL_CTRL), cpus[i].saves, "VM-exits that save the global control");
 }
 

@@ -42,6 +42,7 @@ const Bit64u BX_PMU_MASK = BX_CONST64(0x0000ffffffffffff);
 // MSR addresses. The PMU owns whole blocks, absent counters included, so that an
 // access to an absent counter raises #GP even if Bochs ignores unknown MSRs.
 enum {
+  BX_PMU_MSR_BIOS_SIGN_ID     = 0x08b,
   BX_PMU_MSR_PMC0             = 0x0c1,  // to 0x0cc
   BX_PMU_MSR_TSX_FORCE_ABORT  = 0x10f,
   BX_PMU_MSR_EVTSEL0          = 0x186,  // to 0x195
@@ -157,7 +158,7 @@ bx_pmu_c::bx_pmu_c(): cpu(NULL), amd(false), version(0), num_gp(0), num_fixed(0)
   ips = nmi_delay = 0;
   save_ctrl = freeze_smm = guest_only = true;
   any_thread = force_abort = freeze_pmc = false;
-  metrics = num_nb = num_l3 = signature = 0;
+  metrics = num_nb = num_l3 = signature = microcode = 0;
   memset(metric_field, 0, sizeof(metric_field));
   memset(metric_slots, 0, sizeof(metric_slots));
   memset(metric_last, 0, sizeof(metric_last));
@@ -196,6 +197,7 @@ void bx_pmu_c::init(BX_CPU_C *_cpu, const char *prefix)
   num_nb = SIM->get_param_num(BXPN_PERFMON_NORTHBRIDGE)->get();
   num_l3 = SIM->get_param_bool(BXPN_PERFMON_L3)->get() ? BX_PMU_L3 : 0;
   signature = SIM->get_param_num(BXPN_PERFMON_SIGNATURE)->get();
+  microcode = SIM->get_param_num(BXPN_PERFMON_MICROCODE)->get();
 
   cpu->cpuid->get_cpuid_leaf(0, 0, &leaf);
   amd = (leaf.ebx == 0x68747541);       // "Auth"
@@ -1104,6 +1106,8 @@ bool bx_pmu_c::owns_msr(Bit32u index) const
   }
 
   switch(index) {
+  case BX_PMU_MSR_BIOS_SIGN_ID:
+    return microcode != 0;
   case BX_PMU_MSR_TSX_FORCE_ABORT:
     return force_abort;
   case BX_PMU_MSR_MISC_ENABLE:
@@ -1170,6 +1174,9 @@ bool bx_pmu_c::rdmsr_intel(Bit32u index, Bit64u *val)
   switch(index) {
   case BX_PMU_MSR_MISC_ENABLE:
     *val = misc_enable | BX_PMU_MISC_NO_BTS_PEBS | (present() ? BX_PMU_MISC_PERFMON : 0);
+    return true;
+  case BX_PMU_MSR_BIOS_SIGN_ID:
+    *val = (Bit64u) microcode << 32;
     return true;
   case BX_PMU_MSR_TSX_FORCE_ABORT:
     *val = tsx_force_abort;
@@ -1250,6 +1257,9 @@ bool bx_pmu_c::wrmsr_intel(Bit32u index, Bit64u val)
   switch(index) {
   case BX_PMU_MSR_MISC_ENABLE:
     misc_enable = val & ~BX_PMU_MISC_READ_ONLY;
+    return true;
+  // software writes 0, and executes CPUID, which writes the revision
+  case BX_PMU_MSR_BIOS_SIGN_ID:
     return true;
   case BX_PMU_MSR_TSX_FORCE_ABORT:
     if (val & ~BX_CONST64(1)) return false;

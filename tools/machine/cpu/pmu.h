@@ -166,6 +166,7 @@ class BOCHSAPI bx_pmu_c : public logfunctions {
   unsigned metrics;                     // Intel: levels of PERF_METRICS
   unsigned num_nb, num_l3;              // AMD: counters that CPUs share
   Bit32u signature;                     // CPUID.1:EAX, 0 for the model's
+  Bit32u microcode;                     // Intel: its revision, 0: not known here
   Bit32u nmi_delay;                     // ticks from an overflow to its NMI
   Bit32u ips;                           // ticks in a second
 
