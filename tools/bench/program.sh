@@ -7,10 +7,10 @@
 
 . /lib/check.sh
 
-head -c 400000 /usr/bin/perf > input
-# A thousand functions.
+head -c 200000 /usr/bin/perf > input
+# Five hundred functions.
 i=0
-while [ $i -lt 1000 ]; do
+while [ $i -lt 500 ]; do
 	i=$((i + 1))
 	echo "
 struct s$i { unsigned long key; struct s$i *next; };
@@ -68,7 +68,7 @@ for _ in 1 2 3; do
 done
 check "perf stat" run stat perf stat -o counts
 check "perf stat -dd" run dd perf stat -dd -o counts
-check "perf record -F 1000" run rec perf record -q -N -B -F 1000 -o data
+check "perf record -F 1000" run rec perf record -q -N -B --no-bpf-event -F 1000 -o data
 # It takes PERF_METRICS, which only mediated vPMUs can have.
 run td perf stat -a --topdown -o counts || note "no perf stat --topdown"
 check_done
