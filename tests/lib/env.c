@@ -57,6 +57,13 @@ bool on_mediated(void)
 				     "/sys/module/kvm_intel/parameters/enable_mediated_pmu");
 }
 
+bool on_peer(void)
+{
+	const char *variant = getenv("VARIANT");
+
+	return variant && !strncmp(variant, "peer", 4);
+}
+
 bool on_debians_kernel(void)
 {
 	const char *variant = getenv("VARIANT");

@@ -26,6 +26,9 @@ bool nmi_watchdog_is_on(void);
 /* Does KVM give guests a mediated vPMU? */
 bool on_mediated(void);
 
+/* Is the host's kernel mainline's, to compare with? */
+bool on_peer(void);
+
 /* Is the host's kernel Debian's own? */
 bool on_debians_kernel(void);
 
