@@ -123,10 +123,10 @@ static uint64_t read_page(void)
 
 static void count(void)
 {
-	unsigned int compared = 0, grown = 0, grown_page = 0, tries;
-	uint64_t longest = 0, seen = event.throttled;
+	unsigned int compared = 0, grown = 0, grown_page = 0;
+	uint64_t longest = 0, first = event.throttled, seen = first;
 
-	for (tries = 0; compared < 20 && tries < 10000000; tries++) {
+	while (compared < 20 && seen < first + 200) {
 		uint64_t value, page, after, page_after, tail;
 
 		/* Execute until it is throttled anew: no guest has had the counter since. */
@@ -161,7 +161,9 @@ int main(void)
 	vm_call(&vm, vm_guest_prepare, NULL);
 	open_event();
 	limit();
-	count();
+	/* With a perf-based vPMU nobody else has its counter, and the guest's turns are too long. */
+	if (vm_seen.mediated)
+		count();
 	vm_close(&vm);
 	return check_done();
 }
