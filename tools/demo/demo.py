@@ -46,7 +46,7 @@ from steps import pass_on                       # noqa: E402
 from programs import program                    # noqa: E402
 from variants import kernel_paths, kvm_params   # noqa: E402
 
-LIMIT = 90          # seconds for a step: booting host and guest, or all runs of perf
+LIMIT = 180         # seconds for a step: booting host and guest, or all runs of perf
 PERIOD = re.compile(r"(.*)/(\d+)")
 
 NOTES = """
@@ -173,11 +173,13 @@ def boot(variant, vendor, plan, stopping, cpus=1, kargs=""):
     where = os.path.relpath(logs, TOP)
     for _, name, _ in plan:
         verdict = verdicts.get(name)
-        if not channel.finished() or verdict is None or any(line.startswith("not ok") for line in verdict.lines) or \
+        if verdict is None or any(line.startswith("not ok") for line in verdict.lines) or \
            not any(line.startswith("1..") for line in verdict.lines):
-            why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else reason
-            raise Failed("%s: %s did not finish: %s" % (vendor, name, why),
+            why = verdict.directive.partition(" ")[2] if verdict and verdict.directive else ""
+            raise Failed("%s: %s did not finish: %s" % (vendor, name, why or reason),
                          "less %s/console" % where, 1)
+    if not channel.finished():
+        raise Failed("%s: the machine did not finish after its tests: %s" % (vendor, reason), "less %s/console" % where, 1)
     kinds = {"stock": ", stock KVM", "debian-stock": ", stock KVM", "mediated": ", mediated vPMU",
              "debian-mediated": ", mediated vPMU"}
     say("  %s%s%s: %.1f s, logs in %s" % (vendor, kinds.get(kind, ""), ", " + kargs if kargs else "",
