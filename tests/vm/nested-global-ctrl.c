@@ -10,9 +10,17 @@
 
 static struct {
 	uint64_t truth[2], value[3], control[2];
-	uint32_t counter, global;
+	uint32_t selector, counter, global;
 	bool by_l2[2];
 } toggle;
+
+static void reset_toggle(void)
+{
+	memset(&toggle, 0, sizeof(toggle));
+	toggle.selector = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0;
+	toggle.counter = vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
+	toggle.global = vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
+}
 
 /* There are five instructions from the reading to the WRMSR, for enabling and for disabling. */
 static void __attribute__((noinline)) toggle_to(uint64_t value)
@@ -38,13 +46,11 @@ static void l2_toggle(void)
 
 static void l1_toggle(void *unused)
 {
-	uint32_t selector = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0;
-
 	(void)unused;
 	nested_regs[NESTED_RDI] = (uint64_t)l2_toggle;
 	wrmsr(toggle.global, 0);
 	wrmsr(toggle.counter, 0);
-	wrmsr(selector, 0x4200c0);
+	wrmsr(toggle.selector, 0x4200c0);
 	if (!toggle.by_l2[0])
 		toggle_to(1);
 	nested_hypervisor();
@@ -56,7 +62,7 @@ static void l1_toggle(void *unused)
 	toggle.value[1] = rdmsr(toggle.counter);
 	asm volatile(".rept 50\n\tnop\n\t.endr");
 	toggle.value[2] = rdmsr(toggle.counter);
-	wrmsr(selector, 0);
+	wrmsr(toggle.selector, 0);
 }
 
 static void global(void)
@@ -71,10 +77,7 @@ static void global(void)
 			if (!on && !off)
 				continue;
 			nested_defaults();
-			memset(&toggle, 0, sizeof(toggle));
-			toggle.global = vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL :
-						      MSR_CORE_PERF_GLOBAL_CTRL;
-			toggle.counter = vm_seen.amd ? MSR_F15H_PERF_CTR : MSR_IA32_PMC0;
+			reset_toggle();
 			toggle.by_l2[0] = on;
 			toggle.by_l2[1] = off;
 			vm_call(&nested.vm, nested_prepare, NULL);
@@ -131,21 +134,20 @@ static void l2_disable(void)
 
 static void l1_begin(void *unused)
 {
-	uint32_t selector = vm_seen.amd ? MSR_F15H_PERF_CTL : MSR_P6_EVNTSEL0;
 	unsigned int i;
 
 	(void)unused;
 	wrmsr(toggle.global, 0);
-	wrmsr(selector, 0);
+	wrmsr(toggle.selector, 0);
 	for (i = 0; i < 100; i++)
 		vm_cpuid();
 	nested_enter(l2_begin);
-	wrmsr(selector, 0x4200c0);
+	wrmsr(toggle.selector, 0x4200c0);
 	nested_reenter(l2_enable);
 	toggle.control[0] = rdmsr(toggle.global);
 	nested_reenter(l2_disable);
 	toggle.control[1] = rdmsr(toggle.global);
-	wrmsr(selector, 0);
+	wrmsr(toggle.selector, 0);
 }
 
 /*
@@ -155,8 +157,7 @@ static void l1_begin(void *unused)
 static void begin(void)
 {
 	nested_defaults();
-	memset(&toggle, 0, sizeof(toggle));
-	toggle.global = vm_seen.amd ? MSR_AMD64_PERF_CNTR_GLOBAL_CTL : MSR_CORE_PERF_GLOBAL_CTRL;
+	reset_toggle();
 	vm_call(&nested.vm, nested_prepare, NULL);
 	vm_call(&nested.vm, l1_begin, NULL);
 	snprintf(nested.name, sizeof(nested.name), "L1 begins to count after its first entry%s",
